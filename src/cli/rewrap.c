@@ -8,6 +8,7 @@
 
 #include "cli/keys.h"
 #include "cli/options.h"
+#include "store/copy.h"
 #include "store/data_keys.h"
 
 #include <dirent.h>
@@ -50,26 +51,47 @@ static int fail(const char *subject, const struct err *e)
     return 1;
 }
 
+/* All folders of data stores, and those of copies that are not done. */
 static int keep(const struct dirent *entry)
 {
-    return entry->d_name[0] != '.';
+    return entry->d_name[0] != '.' || sv_ends(sv_from(entry->d_name), SV_LIT(STORE_HALF_COPIED));
 }
 
-static int rewrap_one(const char *folder, const char *id, struct key_keeper *keeper)
+struct pass {
+    struct key_keeper *keeper;
+    bool first, changed;
+};
+
+static int rewrap_one(struct pass *p, const char *folder, const char *id)
 {
     struct err e;
     bool changed;
     if (!data_keys_there(folder)) {
-        (void)printf("%s: is not encrypted\n", id);
+        if (p->first)
+            (void)printf("%s: is not encrypted\n", id);
         return 0;
     }
-    if (data_keys_rewrap(folder, keeper, &changed, &e) != ERR_OK)
+    if (data_keys_rewrap(folder, p->keeper, &changed, &e) != ERR_OK)
         return fail(id, &e);
-    (void)printf("%s: %s\n", id, changed ? "wrapped anew" : "was wrapped by this key");
+    if (p->first || changed)
+        (void)printf("%s: %s\n", id, changed ? "wrapped anew" : "was wrapped by this key");
+    p->changed |= changed;
     return 0;
 }
 
-static int rewrap_all(const char *data, struct key_keeper *keeper)
+/* The server writes the key file of a copy that is under way, so nobody else does; and it may have
+ * taken the wrapped keys of the source before these were wrapped anew. */
+static int half_copied(const char *data)
+{
+    struct err e;
+    (void)ERR(
+        &e, ERR_CONFLICT,
+        "a restore is under way, or was cut off and goes on when the server is started: older "
+        "keys are still needed; call this again when it has ended");
+    return fail(data, &e);
+}
+
+static int rewrap_pass(struct pass *p, const char *data)
 {
     char path[PATH_MAX];
     struct dirent **all;
@@ -81,12 +103,30 @@ static int rewrap_all(const char *data, struct key_keeper *keeper)
         (void)ERR(&e, ERR_NOT_FOUND, "it has no folder of data stores");
         return fail(data, &e);
     }
+    bool half = false;
     for (int i = 0; i < n; i++) {
-        if ((size_t)snprintf(path, sizeof path, "%s/stores/%s", data, all[i]->d_name) < sizeof path)
-            status |= rewrap_one(path, all[i]->d_name, keeper);
+        if (all[i]->d_name[0] == '.')
+            half = true;
+        else if ((size_t)snprintf(path, sizeof path, "%s/stores/%s", data, all[i]->d_name) <
+                 sizeof path)
+            status |= rewrap_one(p, path, all[i]->d_name);
         free(all[i]);
     }
     free((void *)all);
+    return half ? half_copied(data) : status;
+}
+
+/* Until a pass finds nothing to do: a data store may have been restored meanwhile, with what its
+ * source's keys were. */
+static int rewrap_all(const char *data, struct key_keeper *keeper)
+{
+    struct pass p = { .keeper = keeper, .first = true };
+    int status;
+    do {
+        p.changed = false;
+        status = rewrap_pass(&p, data);
+        p.first = false;
+    } while (status == 0 && p.changed);
     return status;
 }
 

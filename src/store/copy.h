@@ -8,6 +8,9 @@
 #include "fhir/digest.h"
 #include "store/store.h"
 
+/* The folder of a copy that is not done, beside those of data stores: .NAME and this. */
+#define STORE_HALF_COPIED ".restoring"
+
 struct store_sum { /* of one type */
     uint64_t n_resources, n_versions;
     struct fhir_digest content;  /* of the current resources: docs/export-digest.md */

@@ -262,6 +262,26 @@ def test_keys_are_wrapped_anew_while_the_server_runs_whatever_is_killed(tmp_path
     assert run("rewrap", tmp_path / "data", status=2) and run("rewrap", tmp_path / "none", "--encryption-key-file", keys, status=1)
 
 
+def test_old_keys_are_needed_while_a_restore_is_under_way(tmp_path):
+    """A copy has its source's wrapped keys from before, and who takes the old key out would take the copy away."""
+    keys = key_file(tmp_path)
+    old, new = keys.read_text().split("\n")[1], secrets.token_hex(32)
+    with serve(tmp_path, keys) as server:
+        store = server.create_store()
+        assert server.fhir(store).put("Patient/w2", named("w2")).status == 201
+    stores = tmp_path / "data" / "stores"
+    half = stores / f".{secrets.token_hex(16)}.restoring"
+    half.mkdir()
+    was = (stores / store / "data-keys.json").read_bytes()
+    (half / "data-keys.json").write_bytes(was)
+    put(keys, f"{new}\n{old}\n")
+    assert "a restore is under way" in run("rewrap", tmp_path / "data", "--encryption-key-file", keys, status=1)
+    # which is the server's
+    assert (half / "data-keys.json").read_bytes() == was != (stores / store / "data-keys.json").read_bytes()
+    half.rename(stores / half.name.split(".")[1])
+    assert run("rewrap", tmp_path / "data", "--encryption-key-file", keys).count("wrapped anew") == 1
+
+
 def put(path, text):
     """As one that is renamed into place."""
     side = path.with_suffix(".new")

@@ -2,6 +2,7 @@
 #include "store/rocks/convert/convert_private.h"
 
 #include "base/file.h"
+#include "store/copy.h"
 
 #include <stdio.h>
 
@@ -21,7 +22,7 @@ err_code convert_places(const char *place, struct convert_places *p, struct err 
                    above   ? p->main
                    : slash ? "/"
                            : ".");
-    n = (size_t)snprintf(p->restoring, sizeof p->restoring, "%s/.%s.restoring", p->above,
+    n = (size_t)snprintf(p->restoring, sizeof p->restoring, "%s/.%s" STORE_HALF_COPIED, p->above,
                          slash ? slash + 1 : p->main);
     if (n >= sizeof p->restoring)
         return ERR(e, ERR_INVALID, "the path of the data store is too long");
