@@ -9,6 +9,7 @@
 #include "codec/hash.h"
 #include "codec/seal.h"
 
+#include <errno.h>
 #include <openssl/crypto.h>
 #include <pthread.h>
 #include <sys/stat.h>
@@ -124,7 +125,10 @@ static void read_again_locked(struct local *l)
     struct err ignored;
     if (fresh == NULL)
         abort();
-    err_code rc = stat(l->path, &now) == 0 ? ERR_OK : ERR_NOT_FOUND;
+    /* a disk or a network that does not answer has taken no key away */
+    err_code rc = stat(l->path, &now) == 0              ? ERR_OK
+                  : errno == ENOENT || errno == ENOTDIR ? ERR_NOT_FOUND
+                                                        : ERR_IO;
     if (rc == ERR_OK && !is_same(&now, &l->locked.seen)) {
         /* what is broken is half written, or a mistake */
         rc = read_keys(l->path, fresh, &ignored);
