@@ -206,6 +206,55 @@ TEST(erase, leaves_no_byte_of_what_was_erased)
     OK(file_remove_tree(root, e));
 }
 
+static void see_sum(struct raw_store *s, void *ctx, sv key, sv value)
+{
+    static const char nothing[8];
+    unsigned *n = ctx;
+    (void)s;
+    (void)key;
+    assert_int_equal(value.len, sizeof nothing);
+    n[memcmp(value.ptr, nothing, sizeof nothing) != 0]++;
+}
+
+/* The key of a sum is the digest of a code, and a code may be somebody's alone. */
+TEST(erase, leaves_no_sum_of_what_nobody_has_any_more)
+{
+    (void)state;
+    struct store *st;
+    struct raw_store raw;
+    unsigned sums[2][2] = { { 0 } };
+    begin_folder();
+    OK(store_open(env, path, true, &st, e));
+    load(st, 100, "bulk");
+    for (int i = 0; i < 2; i++) {
+        struct arena *a = arena_new(1 << 20);
+        struct store_commit c;
+        sv json = i ? SV_LIT("{\"resourceType\":\"Patient\",\"gender\":\"of-nobody-else\"}")
+                    : SV_LIT("{\"resourceType\":\"Patient\",\"active\":true}");
+        struct store_write w = { .type = patient,
+                                 .id = i ? SV_LIT("rare") : SV_LIT("alone"),
+                                 .method = STORE_METHOD_UPDATE,
+                                 .body = { json, 25, FHIR_HOLE_NO_META },
+                                 .index = index_of(a, patient, json) };
+        OK(store_commit(st, &w, 1, &c, e));
+        arena_free(a);
+        OK(st->ops->flush(st, e));
+        erase(st, i ? "rare" : "alone");
+        finish(&st);
+        store_close(st);
+        raw_open(&raw, path);
+        raw_each(&raw, CF_COUNTS, see_sum, sums[i]);
+        raw_close(&raw);
+        OK(store_open(env, path, false, &st, e));
+        assert_int_equal(sums[i][0], 0);
+        assert_true(sums[i][1] > 4);
+    }
+    assert_int_equal(sums[1][1], sums[0][1]);
+    store_close(st);
+    assert_checked(env, path);
+    OK(file_remove_tree(root, e));
+}
+
 TEST(erase, of_one_version_leaves_the_others_and_their_numbers)
 {
     (void)state;
@@ -624,6 +673,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(erase, goes_on_after_kill_9),
         T(erase, leaves_no_byte_of_what_was_erased),
+        T(erase, leaves_no_sum_of_what_nobody_has_any_more),
         T(erase, of_one_version_leaves_the_others_and_their_numbers),
         T(erase, frees_the_id_for_a_new_resource),
         T(erase, is_not_undone_by_who_read_before_and_remembers_later),

@@ -2,6 +2,7 @@
  *
  *   erase.c   versions of one resource become hollow
  *   sweep.c   the search entries of hollow versions go
+ *   sums.c    sums that have come to nothing go
  *   scour.c   what was written over leaves the disk; the end of an erasure
  *
  * Record 'e' of the family of commits, under a number, says what is under way: its value is empty
@@ -32,3 +33,5 @@ bool erase_set_has(const struct erase_set *s, store_number number, key_kind kind
 /* Entries of a part's versions go. ERR_CANCELLED. */
 MUST_USE err_code erase_sweep(struct rocks *r, const struct erase_set *s, const atomic_bool *halt,
                               struct err *e);
+/* Sums of nothing go. ERR_CANCELLED. */
+MUST_USE err_code erase_sums(struct rocks *r, const atomic_bool *halt, struct err *e);

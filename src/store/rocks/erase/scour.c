@@ -1,10 +1,10 @@
 /* scour.c - what was written over leaves the disk; the end of an erasure.
  *
- *   1  entries go (sweep.c), part by part
+ *   1  entries go (sweep.c), part by part, and sums that have come to nothing (sums.c)
  *   2  an empty commit: whatever a reader took before it is kept in memory no more (recent.c)
  *   3  what stands in memory is written out, so that the log begins anew
  *   4  files that may hold what was erased are written anew, down to the lowest level: of versions
- *      those around the numbers, of ids and search all (their keys lie everywhere)
+ *      those around the numbers, of ids, search and counts all (their keys lie everywhere)
  *   5  the old files are gone from the folder; a reader that has begun may hold one for a while
  *   6  the records 'e' go, and the data store wants to be opened anew: the manifest of RocksDB has
  *      the first and the last key of each file that there was, and a new one has those of today's
@@ -74,7 +74,8 @@ static err_code add_files(struct rocks *r, const struct erase_set *s, bool whole
         const char *a = rocksdb_livefiles_smallestkey(all, i, &a_len);
         const char *b = rocksdb_livefiles_largestkey(all, i, &b_len);
         const bool data = strcmp(family, "versions") == 0;
-        const bool other = strcmp(family, "ids") == 0 || strcmp(family, "search") == 0;
+        const bool other = strcmp(family, "ids") == 0 || strcmp(family, "search") == 0 ||
+                           strcmp(family, "counts") == 0;
         if ((data && first_from(s, number_at(a, a_len)) <= number_at(b, b_len)) ||
             (other && whole_families))
             rc = add_name(names, rocksdb_livefiles_name(all, i), e);
@@ -263,6 +264,7 @@ static err_code compact_part(struct rocks *r, const struct erase_set *s, bool fi
     if (first) {
         compact(r, CF_IDS, NULL, NULL);
         compact(r, CF_SEARCH, NULL, NULL);
+        compact(r, CF_COUNTS, NULL, NULL);
     }
     return compact_versions(r, s, halt, e);
 }
@@ -323,6 +325,7 @@ static err_code begin_scour(struct rocks *r, const atomic_bool *halt, bool *any,
     TRY(each_part(r, sweep_part, halt, any, e));
     if (!*any)
         return ERR_OK;
+    TRY(erase_sums(r, halt, e));
     TRY(empty_commit(r, e));
     TRY(add_logs(r, &r->erase.waits, e));
     TRY(rocks_flush(&r->base, e));
