@@ -94,8 +94,9 @@ static err_code tell(struct erasure *x, struct buf *message, struct err *e)
     if (x->what.soft)
         return buf_add(message, SV_LIT("Deleted. Histories stay"), e);
     TRY(buf_add(message,
-                SV_LIT("Erased from this data store. What exports wrote to S3, backups, and data "
-                       "stores that were restored from this one still have it."),
+                /* job_message_clean() takes commas away */
+                SV_LIT("Erased from this data store. It is still in backups and in data stores "
+                       "that were restored from this one and in what exports wrote to S3."),
                 e));
     return add_exports(x, message, e);
 }

@@ -108,7 +108,8 @@ MUST_USE err_code job_run_earlier_put(struct job_run *run, sv name, sv value, st
 MUST_USE err_code job_run_earlier_get(struct job_run *run, sv name, struct buf *out, struct err *e);
 MUST_USE err_code job_run_earlier_delete(struct job_run *run, sv name, struct err *e);
 
-/* Erasure: files of served exports of the data store go, and what exports left to later ones. */
+/* Erasure: files of served exports of the data store go, what exports left to later ones, and what
+ * exports that have ended asked for: patients, filters, the query of their URL. */
 MUST_USE err_code job_run_copies_drop(struct job_run *run, struct err *e);
 /* Erasure: what it was asked for is in none of the files of the records when this returns. */
 MUST_USE err_code job_run_erase_forget(struct job_run *run, struct err *e);
