@@ -206,6 +206,26 @@ TEST(erase, leaves_no_byte_of_what_was_erased)
     OK(file_remove_tree(root, e));
 }
 
+/* A conversion that was cut off at its very end, and never called again. */
+TEST(erase, leaves_no_folder_of_before_a_conversion)
+{
+    (void)state;
+    char old[160], file[200];
+    struct store *st;
+    begin_folder();
+    OK(store_open(env, path, true, &st, e));
+    put(st, patient, "gone");
+    (void)snprintf(old, sizeof old, "%s.old", path);
+    (void)snprintf(file, sizeof file, "%s/000009.sst", old);
+    OK(file_mkdirs(old, e));
+    OK(file_write_atomic(file, SV_LIT("mark-gone"), e));
+    erase(st, "gone");
+    finish(&st);
+    assert_int_equal(access(old, F_OK), -1);
+    store_close(st);
+    OK(file_remove_tree(root, e));
+}
+
 static void see_sum(struct raw_store *s, void *ctx, sv key, sv value)
 {
     static const char nothing[8];
@@ -673,6 +693,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(erase, goes_on_after_kill_9),
         T(erase, leaves_no_byte_of_what_was_erased),
+        T(erase, leaves_no_folder_of_before_a_conversion),
         T(erase, leaves_no_sum_of_what_nobody_has_any_more),
         T(erase, of_one_version_leaves_the_others_and_their_numbers),
         T(erase, frees_the_id_for_a_new_resource),

@@ -325,6 +325,8 @@ static err_code begin_scour(struct rocks *r, const atomic_bool *halt, bool *any,
     TRY(each_part(r, sweep_part, halt, any, e));
     if (!*any)
         return ERR_OK;
+    /* of a conversion that was cut off behind its last step (convert.c) */
+    TRY(rocks_remove_sides(r->path, e));
     TRY(erase_sums(r, halt, e));
     TRY(empty_commit(r, e));
     TRY(add_logs(r, &r->erase.waits, e));
