@@ -209,6 +209,16 @@ err_code data_keys_make(const char *folder, sv id, struct key_keeper *keeper, sv
     return write_rows(folder, &rows, e);
 }
 
+/* The folder of a data store is named by its id; others, as of a copy that is not done, are not. */
+static bool is_of(const struct rows *rows, const char *folder)
+{
+    const char *slash = strrchr(folder, '/');
+    const sv name = sv_from(slash ? slash + 1 : folder);
+    unsigned char id[16];
+    return name.len != 2 * sizeof id || !hash_unhex(name, id, sizeof id) ||
+           (sv_eq(rows->datastore, name) && sv_eq(rows->of[0].datastore, name));
+}
+
 err_code data_keys_read(const char *folder, struct key_keeper *keepers, struct cipher_ring *out,
                         struct err *e)
 {
@@ -216,6 +226,8 @@ err_code data_keys_read(const char *folder, struct key_keeper *keepers, struct c
     struct rows rows;
     struct cipher_ring ring = { 0 };
     TRY(read_rows(folder, a, &rows, e));
+    if (!is_of(&rows, folder))
+        return ERR(e, ERR_CORRUPT, "the key file of a data store is another's");
     err_code rc = ERR_OK;
     for (size_t i = 0; i < rows.n && rc == ERR_OK; i++) {
         rc = unwrap_row(&rows.of[i], keepers, ring.keys[i].key, e);

@@ -270,6 +270,25 @@ TEST(encrypt, a_key_file_of_another_store_opens_nothing)
     end();
 }
 
+/* Who may ask one data store would be given another's. */
+TEST(encrypt, a_whole_folder_of_another_store_opens_nothing)
+{
+    (void)state;
+    static const char other[] = "ffffffffffffffffffffffffffffffff";
+    struct store *st;
+    begin();
+    OK(store_registry_encrypt(registry, SV_LIT(ID), SV_LIT(KEEPER_LOCAL), SV_NONE, e));
+    st = acquired(ID, true);
+    fill(st, 0, 5);
+    store_registry_release(registry, st);
+    store_registry_rest(registry, SV_LIT(ID));
+    assert_int_equal(rename(folder_of(ID), folder_of(other)), 0);
+    FAILS(ERR_CORRUPT, store_registry_acquire(registry, sv_from(other), false, &st, e));
+    assert_int_equal(rename(folder_of(other), folder_of(ID)), 0);
+    store_registry_release(registry, acquired(ID, false));
+    end();
+}
+
 TEST(encrypt, keys_are_wrapped_anew_and_the_old_one_goes)
 {
     (void)state;
@@ -559,6 +578,7 @@ TEST_MAIN(T(encrypt, what_is_written_is_read_again_and_by_no_one_else),
           T(encrypt, a_store_without_keys_is_plain_as_ever),
           T(encrypt, another_key_none_and_a_changed_key_file_are_refused),
           T(encrypt, a_key_file_of_another_store_opens_nothing),
+          T(encrypt, a_whole_folder_of_another_store_opens_nothing),
           T(encrypt, keys_are_wrapped_anew_and_the_old_one_goes),
           T(encrypt, a_revoked_key_closes_the_store_for_who_comes_and_for_who_holds_it),
           T(encrypt, a_key_service_wraps_beside_the_file_and_is_not_taken_at_silence),
