@@ -12,6 +12,8 @@
 #include "codec/instant.h"
 #include "codec/json.h"
 
+#include <dirent.h>
+#include <errno.h>
 #include <limits.h>
 #include <openssl/crypto.h>
 #include <stdio.h>
@@ -265,6 +267,23 @@ err_code data_keys_add(const char *folder, sv id, struct key_keeper *keepers, st
     return write_rows(folder, &rows, e);
 }
 
+/* What calls left that were cut off: the keys, wrapped by one that may have to go. */
+static err_code remove_left(const char *folder, struct err *e)
+{
+    DIR *d = opendir(folder);
+    struct dirent *x;
+    err_code rc = d ? ERR_OK : file_os_err(e, "the folder of a data store cannot be read");
+    while (d && rc == ERR_OK && (x = readdir(d)) != NULL) {
+        const sv name = sv_from(x->d_name);
+        if (sv_starts(name, SV_LIT(DATA_KEYS_NAME ".")) && sv_ends(name, SV_LIT(".tmp")) &&
+            unlinkat(dirfd(d), x->d_name, 0) != 0 && errno != ENOENT)
+            rc = file_os_err(e, "what is left of an earlier call cannot be removed");
+    }
+    if (d)
+        closedir(d);
+    return rc;
+}
+
 err_code data_keys_rewrap(const char *folder, struct key_keeper *keepers, bool *changed,
                           struct err *e)
 {
@@ -283,6 +302,8 @@ err_code data_keys_rewrap(const char *folder, struct key_keeper *keepers, bool *
         TRY(rc);
         differs |= !sv_eq(before, rows.of[i].kms_key_id);
     }
+    if (differs)
+        TRY(write_rows(folder, &rows, e));
     *changed = differs;
-    return differs ? write_rows(folder, &rows, e) : ERR_OK;
+    return remove_left(folder, e);
 }
