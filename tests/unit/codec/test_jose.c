@@ -144,6 +144,25 @@ TEST(jose, a_set_without_a_key_that_verifies_says_why)
     }
 }
 
+TEST(jose, a_modulus_with_a_small_divisor_makes_no_key)
+{
+    (void)state;
+    /* 2^2048 - 1, which three divides */
+    static const char json[] =
+        "{\"keys\":[{\"kty\":\"RSA\",\"e\":\"AQAB\",\"n\":\""
+        "________________________________________________________________________________"
+        "________________________________________________________________________________"
+        "________________________________________________________________________________"
+        "________________________________________________________________________________"
+        "_____________________w"
+        "\"}]}";
+    struct jose_keys *keys = NULL;
+    struct err why = { 0 };
+    assert_int_equal(jose_keys_read(sv_from(json), &keys, &why), ERR_INVALID);
+    assert_null(keys);
+    assert_non_null(strstr(why.msg, "no RSA key"));
+}
+
 TEST(jose, a_set_of_too_many_keys_or_bytes_is_refused)
 {
     (void)state;
@@ -297,6 +316,7 @@ int main(void)
         T(jose, each_vector_has_its_verdict),
         T(jose, an_algorithm_that_is_not_allowed_is_refused_though_the_key_fits),
         T(jose, a_set_without_a_key_that_verifies_says_why),
+        T(jose, a_modulus_with_a_small_divisor_makes_no_key),
         T(jose, a_set_of_too_many_keys_or_bytes_is_refused),
         T(base64url, each_sequence_of_bytes_has_one_spelling),
         T(jose, what_we_sign_is_verified_by_the_key_that_we_publish),
