@@ -226,8 +226,8 @@ def test_forms_that_are_none(app):
     refused(app.fhir.call("POST", app.url + "?scope=system/*.rs", good, FORM), 400, "invalid_request")
     answer = app.fhir.get("auth/token")
     assert answer.status == 405 and answer.headers["Allow"] == "POST"
-    # none of them used the assertion up
-    assert app.ask(good).status == 200
+    # none of them used the assertion up, and what has no value is not there (RFC 6749, 3.2)
+    assert app.ask(good + "&client_secret=&client_id=").status == 200
 
 
 # ---- assertions that are not good ----
@@ -327,13 +327,25 @@ def test_who_fails_too_often_waits_and_nobody_else_does(server, store, app):
     refused(bad[-1], 429, "temporarily_unavailable")
     assert 1 <= int(bad[-1].headers["Retry-After"]) <= 61
     assert c.ask().status == 429 and d.ask().status == 200
-    # from elsewhere it is let in, and those whom nobody knows have a count of their own
+    # from elsewhere it is let in
     c.move()
     assert c.ask().status == 200
+
+
+def test_a_refusal_does_not_tell_which_clients_there_are(server, store):
+    real = fresh(server, store)
+    real.key = ClientKey()
     nobody = Backend(server, store, "nobody", ClientKey())
-    assert [nobody.ask().status for _ in range(11)] == [401] * 10 + [429]
-    nobody.id = "nobody-else"
-    assert nobody.ask().status == 429
+    seen = {c.id: [(a.status, a.body) for a in (c.ask() for _ in range(12))] for c in (real, nobody)}
+    assert seen[real.id] == seen["nobody"] and [s for s, _ in seen["nobody"]] == [401] * 10 + [429] * 2
+    # at one address, too, where another has failed too often
+    more = fresh(server, store)
+    more.key, ghost = ClientKey(), Backend(server, store, "ghost", ClientKey())
+    more.address = ghost.address = nobody.address
+    assert [more.ask().status, ghost.ask().status] == [401, 401]
+    for _ in range(10):
+        nobody.ask(nobody.form(client_assertion="a.b.c"))
+    assert nobody.ask(nobody.form(client_assertion="a.b.c")).status == 429
 
 
 # ---- a token is for one data store, and of our server alone ----

@@ -1,8 +1,9 @@
 /* failures.c - a client that fails too often at one address waits until the minute is over.
  *
- * What is counted is a pair: an id of a registered client and an address, or an address and no id
- * that is known. So nobody keeps a client out from another address. A table of slots; a new pair
- * takes the place of the one in its slot. Of IPv6 the first 64 bits count, since one machine has
+ * What is counted is a pair: the id that an assertion names, registered or not, and an address; or
+ * an address and no assertion that can be read. So nobody keeps a client out from another address,
+ * and nobody learns from a 429 which ids are registered. A table of slots; a new pair takes the
+ * place of the one in its slot. Of IPv6 the first 64 bits count, since one machine has
  * all of the others. */
 #include "auth/issue/issue_private.h"
 

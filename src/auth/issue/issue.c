@@ -142,7 +142,8 @@ static bool form_read(struct asked *r)
             if (sv_eq(said[k], said[i]))
                 return malformed(r, "A parameter stands twice");
         for (size_t k = 0; k < N_PARAMS; k++)
-            if (sv_eq_cstr(said[i], names[k]))
+            /* one without a value is as if it were not there. Source: RFC 6749, 3.2 */
+            if (value.len && sv_eq_cstr(said[i], names[k]))
                 r->param[k] = value;
     }
     return true;
@@ -211,9 +212,10 @@ static bool authenticate(struct issue *s, struct asked *r, const struct clients 
     err_code rc = assertion_read(r->a, r->param[ASSERTION], r->ask->now_ms, &r->as, &why);
     if (rc == ERR_OK)
         r->client = clients_find(clients, r->as.issuer);
-    sv id = r->client ? r->client->id : SV_LIT("");
     if (r->client)
-        r->out->client_id = arena_sv(r->a, id);
+        r->out->client_id = arena_sv(r->a, r->client->id);
+    /* whether it is registered makes no difference to what is counted, and so to what is told */
+    const sv id = rc == ERR_OK ? r->as.issuer : SV_LIT("");
     unsigned wait_s = failures_wait_s(s->failures, id, r->ask->peer, r->ask->mono_us);
     if (wait_s) {
         r->out->retry_after_s = wait_s;

@@ -57,7 +57,7 @@ MUST_USE err_code replay_take(struct replay *replay, sv client_id, sv token_id, 
 struct failures;
 struct failures *failures_new(void);
 void failures_free(struct failures *failures);
-/* Seconds until it may try again; 0: now. id: of a registered client, or empty. */
+/* Seconds until it may try again; 0: now. id: that an assertion names, or empty. */
 unsigned failures_wait_s(struct failures *failures, sv id, sv peer, uint64_t now_us);
 void failures_add(struct failures *failures, sv id, sv peer, uint64_t now_us);
 
