@@ -1,6 +1,7 @@
 /* restore.c - a backup becomes a new data folder.
  *
- *   NEW.restoring.mark  says that the folder beside it is ours: before it is made, until it is gone
+ *   NEW.restoring.mark  says that the folder beside it is ours: before it is made, till it is gone.
+ *                       Locked while a restore runs, so that there is one at a time
  *   NEW.restoring       the folder while it is written and compared
  *   NEW                 the same, once it is whole
  *
@@ -12,16 +13,20 @@
 #include "base/file.h"
 #include "job/job.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 struct restoring {
     struct store_env *env;
     struct backup_place *place;
+    char data[PATH_MAX]; /* without slashes at its end */
     char side[PATH_MAX], mark[PATH_MAX], above[PATH_MAX];
+    int lock; /* of the mark; -1: none */
     struct store_sums *sums;
     struct backup_done done;
 };
@@ -33,35 +38,96 @@ static err_code split(struct restoring *x, const char *data, struct err *e)
     size_t n = strlen(data);
     while (n > 1 && data[n - 1] == '/')
         n--;
-    TRY(backup_path(x->side, e, "%.*s.restoring", (int)n, data));
-    TRY(backup_path(x->mark, e, "%.*s.restoring.mark", (int)n, data));
-    TRY(backup_path(x->above, e, "%.*s", (int)n, data));
+    TRY(backup_path(x->data, e, "%.*s", (int)n, data));
+    TRY(backup_path(x->side, e, "%s.restoring", x->data));
+    TRY(backup_path(x->mark, e, "%s.restoring.mark", x->data));
+    TRY(backup_path(x->above, e, "%s", x->data));
     char *slash = strrchr(x->above, '/');
+    const sv last = sv_from(slash ? slash + 1 : x->above);
+    if (last.len == 0 || sv_eq(last, SV_LIT(".")) || sv_eq(last, SV_LIT("..")))
+        return ERR(e, ERR_INVALID, "the data folder needs a name of its own: %.200s has none",
+                   x->data);
     if (slash == NULL)
         return backup_path(x->above, e, ".");
     slash[slash == x->above ? 1 : 0] = 0;
     return ERR_OK;
 }
 
-static err_code begin(const struct restoring *x, const char *data, struct err *e)
+/* Has it anything, whatever its name? */
+static err_code is_empty(const char *path, bool *out, struct err *e)
 {
-    CLEANUP(arena_free) struct arena *a = arena_new(1u << 20);
-    struct err why;
-    sv *names;
-    size_t n = 0;
-    err_code rc = backup_names(data, a, &names, &n, &why);
-    if (rc != ERR_NOT_FOUND && (rc != ERR_OK || n))
+    DIR *d = opendir(path);
+    const struct dirent *entry;
+    if (d == NULL)
+        return file_os_err(e, "the folder that is to be the data folder cannot be read");
+    *out = true;
+    while (*out && (entry = readdir(d)) != NULL)
+        *out = strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0;
+    (void)closedir(d);
+    return ERR_OK;
+}
+
+/* May the new folder take its place there? What could not be told before all the work is what
+ * somebody changes meanwhile. */
+static err_code check_place(const struct restoring *x, struct err *e)
+{
+    struct statx st, above;
+    bool empty = true;
+    if (statx(AT_FDCWD, x->data, AT_SYMLINK_NOFOLLOW, STATX_TYPE, &st) != 0)
+        return errno == ENOENT ? ERR_OK : file_os_err(e, "the data folder cannot be looked at");
+    if (!S_ISDIR(st.stx_mode))
         return ERR(e, ERR_EXISTS, "there is something already where the data folder is to be");
+    if (statx(AT_FDCWD, x->above, 0, STATX_TYPE, &above) != 0)
+        return file_os_err(e, "the data folder cannot be looked at");
+    if ((st.stx_attributes & st.stx_attributes_mask & STATX_ATTR_MOUNT_ROOT) ||
+        st.stx_dev_major != above.stx_dev_major || st.stx_dev_minor != above.stx_dev_minor)
+        return ERR(e, ERR_EXISTS,
+                   "%.200s is where a file system is mounted, and cannot be replaced: name a "
+                   "folder below it",
+                   x->data);
+    TRY(is_empty(x->data, &empty, e));
+    return empty ? ERR_OK
+                 : ERR(e, ERR_EXISTS, "there is something already where the data folder is to be");
+}
+
+static void unlock(struct restoring *x)
+{
+    if (x->lock >= 0)
+        (void)close(x->lock);
+    x->lock = -1;
+}
+
+/* The mark, made or found, is this restore's alone. It goes with the name of a restore that has
+ * ended, so a lock counts when it is of the file that stands there. */
+static err_code lock_mark(struct restoring *x, struct err *e)
+{
+    struct stat held, there;
+    x->lock = open(x->mark, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+    if (x->lock < 0)
+        return file_os_err(e, "cannot create file");
+    const bool locked = flock(x->lock, LOCK_EX | LOCK_NB) == 0;
+    if (!locked && errno != EWOULDBLOCK)
+        return file_os_err(e, "cannot lock file");
+    if (!locked || fstat(x->lock, &held) != 0 || lstat(x->mark, &there) != 0 ||
+        held.st_ino != there.st_ino || held.st_dev != there.st_dev)
+        return ERR(e, ERR_EXISTS, "another restore to that place is under way");
+    return file_sync_dir(x->above, e);
+}
+
+static err_code begin(struct restoring *x, struct err *e)
+{
+    TRY(check_place(x, e));
     if (access(x->side, F_OK) == 0 && access(x->mark, F_OK) != 0)
         return ERR(e, ERR_EXISTS, "the folder %.200s is in the way, and is none of a restore",
                    x->side);
     TRY(file_mkdirs(x->above, e));
-    TRY(file_write_atomic(x->mark, SV_NONE, e));
-    TRY(file_remove_tree(x->side, e));
-    return file_mkdirs(x->side, e);
+    err_code rc = lock_mark(x, e);
+    if (rc != ERR_OK)
+        unlock(x);
+    return rc;
 }
 
-static err_code finish(const struct restoring *x, const char *data, struct err *e)
+static err_code finish(const struct restoring *x, struct err *e)
 {
     int fd = open(x->side, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0 || syncfs(fd) != 0) {
@@ -71,9 +137,9 @@ static err_code finish(const struct restoring *x, const char *data, struct err *
     }
     (void)close(fd);
     /* an empty one may be there */
-    if (rmdir(data) != 0 && errno != ENOENT)
+    if (rmdir(x->data) != 0 && errno != ENOENT)
         return file_os_err(e, "the data folder cannot get its place");
-    if (rename(x->side, data) != 0)
+    if (rename(x->side, x->data) != 0)
         return file_os_err(e, "the data folder cannot get its place");
     (void)unlink(x->mark);
     return file_sync_dir(x->above, e);
@@ -132,6 +198,8 @@ static err_code get_parts(struct restoring *x, const struct backup_part *parts, 
                           struct err *e)
 {
     char path[PATH_MAX];
+    TRY(file_remove_tree(x->side, e));
+    TRY(file_mkdirs(x->side, e));
     /* without its records a server would begin anew, and know of no data store */
     if (n == 0 || !sv_eq(parts[0].folder, SV_LIT("system")))
         return ERR(e, ERR_CORRUPT, "the manifest names no records of the system");
@@ -167,13 +235,14 @@ static err_code restore(struct restoring *x, const char *name, const char *data,
     TRY(choose(x->place, name, a, &chosen, e));
     TRY(backup_manifest_read(x->place, chosen, a, &parts, &n, e));
     TRY(split(x, data, e));
-    TRY(begin(x, data, e));
+    TRY(begin(x, e));
     err_code rc = get_parts(x, parts, n, e);
     if (rc == ERR_OK)
-        rc = finish(x, data, e);
+        rc = finish(x, e);
     /* the error is known; the next try removes what this cannot */
     if (rc != ERR_OK && file_remove_tree(x->side, NULL) == ERR_OK)
         (void)unlink(x->mark);
+    unlock(x);
     (void)snprintf(x->done.name, sizeof x->done.name, "%.*s", SV_FMT(chosen));
     return rc;
 }
@@ -185,7 +254,7 @@ err_code backup_restore(struct store_env *env, struct backup_place *place, const
     struct store_sums *sums = calloc(1, sizeof *sums);
     if (x == NULL || sums == NULL)
         abort();
-    *x = (struct restoring){ .env = env, .place = place, .sums = sums };
+    *x = (struct restoring){ .env = env, .place = place, .sums = sums, .lock = -1 };
     err_code rc = restore(x, name, data, e);
     if (rc == ERR_OK)
         *out = x->done;

@@ -1,5 +1,6 @@
 """`fhirlake backup` and `fhirlake restore`: of a data folder with a server on it and without one, whatever is killed and
 whatever is damaged."""
+import fcntl
 import hashlib
 import json
 import os
@@ -323,3 +324,37 @@ def test_a_data_store_that_cannot_be_read_is_named(tmp_path):
             told = run("backup", "--data", server.data, "--to", tmp_path / "t", status=1)
             assert store in told and not manifests(tmp_path / "t")
             assert not (server.data / "backup").exists()
+
+
+def test_a_place_where_no_data_folder_can_be_is_told_before_the_work(tmp_path):
+    target, new = tmp_path / "t", tmp_path / "new"
+    with Server() as server:
+        server.create_store()
+        run("backup", "--data", server.data, "--to", target)
+
+    def refused(data, says):
+        told = run("restore", "--from", target, "--data", data, status=1)
+        assert says in told
+        # nothing was made beside it, so nothing was copied
+        assert not list(tmp_path.glob("*.restoring*")), told
+
+    (tmp_path / "dotted").mkdir()
+    (tmp_path / "dotted" / ".keep").touch()
+    refused(tmp_path / "dotted", "already")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "empty")
+    (tmp_path / "nowhere").symlink_to(tmp_path / "gone")
+    (tmp_path / "file").touch()
+    for name in ("link", "nowhere", "file"):
+        refused(tmp_path / name, "already")
+    for name in (".", "empty/.", "empty/..", "/"):
+        refused(f"{tmp_path}/{name}" if name != "/" else "/", "a name of its own")
+    refused("/proc", "mounted")
+    # one restore at a time: two would put their files into one folder
+    mark = tmp_path / "new.restoring.mark"
+    with open(mark, "w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert "another restore" in run("restore", "--from", target, "--data", new, status=1)
+    assert mark.exists() and not new.exists()
+    restored(target, new)
+    assert not list(tmp_path.glob("new.restoring*"))
