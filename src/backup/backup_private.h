@@ -97,6 +97,9 @@ struct backup_part {             /* a folder of the data folder */
     yyjson_val *files, *content; /* arrays; content: of a data store */
     struct store_commit at;
 };
+/* Is this the name of a backup, exactly as they are made? What else somebody puts there is none of
+ * ours, and a key in a bucket may hold any byte. */
+bool backup_is_manifest(sv name);
 /* The names of all backups, the oldest first. Owned by the arena. ERR_NOT_FOUND: there is no such
  * folder, or it is none of backups. */
 MUST_USE err_code backup_manifests(struct backup_place *place, struct arena *a, sv **out, size_t *n,

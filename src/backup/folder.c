@@ -1,7 +1,10 @@
 /* folder.c - a place that is a folder: DIR/objects/<SHA-256>, DIR/backups/<name>, DIR/lock.
  *
  * An object is written beside its place, synced, compared with what was read first, and renamed.
- * One put or prune at a time holds the lock, which goes with its process. */
+ * One put or prune at a time holds the lock, which goes with its process.
+ *
+ * Objects have one time of change, which is nobody's. So one with another was written to since: it
+ * is hashed before a backup relies on it, and written anew when it is not what it was. */
 #include "backup/backup_private.h"
 
 #include "base/file.h"
@@ -13,6 +16,11 @@
 #include <stdlib.h>
 #include <sys/file.h>
 #include <unistd.h>
+
+#define TMP_TAIL (sizeof ".0123456789abcdef.tmp" - 1) /* as file_write_atomic() makes them */
+
+/* 2001-01-01T00:00:00Z: FAT, too, can tell it */
+static const struct timespec untouched[2] = { { .tv_nsec = UTIME_OMIT }, { .tv_sec = 978307200 } };
 
 struct folder {
     struct backup_place place; /* the first */
@@ -38,7 +46,11 @@ static err_code names(struct backup_place *place, struct arena *a, sv **out, siz
 static err_code read_manifest(struct backup_place *place, sv name, struct buf *out, struct err *e)
 {
     char path[PATH_MAX];
+    struct stat st;
     TRY(backup_path(path, e, "%s/backups/%.*s", of(place)->path, SV_FMT(name)));
+    /* a pipe would be waited for */
+    if (stat(path, &st) == 0 && !S_ISREG(st.st_mode))
+        return ERR(e, ERR_CORRUPT, "manifest %.*s is no file", SV_FMT(name));
     return file_read(path, out, e);
 }
 
@@ -59,6 +71,26 @@ static void end(struct backup_place *place)
     f->lock = -1;
 }
 
+/* Manifests that a killed put has not given their names: NAME.<16 digits>.tmp */
+static err_code remove_cut_off(const struct folder *f, struct err *e)
+{
+    char path[PATH_MAX];
+    const struct dirent *x;
+    TRY(backup_path(path, e, "%s/backups", f->path));
+    DIR *d = opendir(path);
+    if (d == NULL)
+        return file_os_err(e, "cannot read folder");
+    while ((x = readdir(d)) != NULL) {
+        const sv name = sv_from(x->d_name);
+        if (sv_ends(name, SV_LIT(".tmp")) && name.len > TMP_TAIL &&
+            backup_is_manifest(sv_head(name, name.len - TMP_TAIL)))
+            /* one that stays does no harm */
+            (void)unlinkat(dirfd(d), x->d_name, 0);
+    }
+    (void)closedir(d);
+    return ERR_OK;
+}
+
 static err_code begin(struct backup_place *place, struct err *e)
 {
     struct folder *f = of(place);
@@ -72,7 +104,7 @@ static err_code begin(struct backup_place *place, struct err *e)
     if (f->lock < 0)
         return file_os_err(e, "cannot open file");
     if (flock(f->lock, LOCK_EX | LOCK_NB) == 0)
-        return ERR_OK;
+        return remove_cut_off(f, e);
     err_code rc = errno == EWOULDBLOCK ? ERR(e, ERR_EXISTS, "another backup into it is under way")
                                        : file_os_err(e, "cannot lock file");
     end(place);
@@ -88,13 +120,41 @@ static err_code object_path(const struct backup_place *place, const char *sha, c
                        (int)SHA256_HEX_LEN, sha);
 }
 
+static err_code open_file(const char *path, int *out, struct stat *st, struct err *e)
+{
+    /* a pipe is not waited for */
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (fd < 0)
+        return file_os_err(e, "a file of the backup cannot be opened");
+    if (fstat(fd, st) != 0 || !S_ISREG(st->st_mode)) {
+        (void)close(fd);
+        return ERR(e, ERR_CORRUPT, "what should be a file of the backup is none");
+    }
+    *out = fd;
+    return ERR_OK;
+}
+
 static bool has(struct backup_place *place, const struct backup_file *file)
 {
     char path[PATH_MAX];
+    struct backup_file got;
     struct stat st;
+    struct err why;
+    int fd;
+    if (object_path(place, file->sha, path, &why) != ERR_OK ||
+        open_file(path, &fd, &st, &why) != ERR_OK)
+        return false;
     /* one of another size was changed since: it is written anew */
-    return object_path(place, file->sha, path, NULL) == ERR_OK && lstat(path, &st) == 0 &&
-           S_ISREG(st.st_mode) && (uint64_t)st.st_size == file->bytes;
+    bool whole = (uint64_t)st.st_size == file->bytes;
+    if (whole &&
+        (st.st_mtim.tv_sec != untouched[1].tv_sec || st.st_mtim.tv_nsec != untouched[1].tv_nsec)) {
+        whole = backup_hash_fd(fd, -1, &got, &why) == ERR_OK && backup_file_same(&got, file);
+        if (whole)
+            /* where it cannot be set the object is hashed again by the next backup */
+            (void)futimens(fd, untouched);
+    }
+    (void)close(fd);
+    return whole;
 }
 
 /* All that fd has, into a new file, which is synced. */
@@ -104,6 +164,8 @@ static err_code write_copy(int fd, const char *path, struct backup_file *out, st
     if (to < 0)
         return file_os_err(e, "cannot create file");
     err_code rc = backup_hash_fd(fd, to, out, e);
+    /* likewise */
+    (void)futimens(to, untouched);
     if (rc == ERR_OK && fsync(to) != 0)
         rc = file_os_err(e, "cannot sync file");
     if (close(to) != 0 && rc == ERR_OK)
@@ -140,10 +202,10 @@ static err_code open_object(struct backup_place *place, const char *sha, struct 
                             struct err *e)
 {
     char path[PATH_MAX];
+    struct stat st;
+    int fd;
     TRY(object_path(place, sha, path, e));
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    if (fd < 0)
-        return file_os_err(e, "a file of the backup cannot be opened");
+    TRY(open_file(path, &fd, &st, e));
     *out = backup_fd_reader(fd);
     return ERR_OK;
 }

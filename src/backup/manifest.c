@@ -16,12 +16,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define FORMAT     SV_LIT("fhirlake-backup-1")
-#define SHA_DIGITS 16u
-#define TIME_LEN   20u /* "20261129T101116.574Z" */
-#define NAME_LEN   (TIME_LEN + 1 + SHA_DIGITS + sizeof ".json" - 1)
-#define DEPTH      8u
-#define SHAS_BYTES ((size_t)1 << 30)
+#define FORMAT       SV_LIT("fhirlake-backup-1")
+#define SHA_DIGITS   16u
+#define TIME_LEN     20u /* "20261129T101116.574Z" */
+#define NAME_LEN     (TIME_LEN + 1 + SHA_DIGITS + sizeof ".json" - 1)
+#define YEAR_9999_MS 253402300799999 /* its last moment */
+#define DEPTH        8u
+#define SHAS_BYTES   ((size_t)1 << 30)
 
 static void hex_of(sv json, char out[SHA256_HEX_LEN])
 {
@@ -56,25 +57,6 @@ void backup_content_write(struct json_writer *w, const struct store_sums *sums)
 
 /* ---- names ---- */
 
-static bool is_manifest(sv name)
-{
-    return name.len == NAME_LEN && sv_ends(name, SV_LIT(".json"));
-}
-
-err_code backup_manifests(struct backup_place *place, struct arena *a, sv **out, size_t *n,
-                          struct err *e)
-{
-    size_t n_all, kept = 0;
-    sv *all;
-    TRY(place->ops->names(place, a, &all, &n_all, e));
-    for (size_t i = 0; i < n_all; i++)
-        if (is_manifest(all[i]))
-            all[kept++] = all[i];
-    *out = all;
-    *n = kept;
-    return ERR_OK;
-}
-
 /* An instant without its dashes and colons; and back. */
 static void time_put(int64_t ms, char out[TIME_LEN + 1])
 {
@@ -95,6 +77,34 @@ static bool time_read(sv name, int64_t *ms)
     return instant_parse(sv_make(text, INSTANT_LEN), ms);
 }
 
+bool backup_is_manifest(sv name)
+{
+    char time[TIME_LEN + 1];
+    int64_t ms;
+    if (name.len != NAME_LEN || name.ptr[TIME_LEN] != '-' || !sv_ends(name, SV_LIT(".json")) ||
+        !time_read(name, &ms))
+        return false;
+    time_put(ms, time);
+    for (size_t i = TIME_LEN + 1; i < TIME_LEN + 1 + SHA_DIGITS; i++)
+        if (strchr("0123456789abcdef", name.ptr[i]) == NULL || name.ptr[i] == 0)
+            return false;
+    return memcmp(name.ptr, time, TIME_LEN) == 0;
+}
+
+err_code backup_manifests(struct backup_place *place, struct arena *a, sv **out, size_t *n,
+                          struct err *e)
+{
+    size_t n_all, kept = 0;
+    sv *all;
+    TRY(place->ops->names(place, a, &all, &n_all, e));
+    for (size_t i = 0; i < n_all; i++)
+        if (backup_is_manifest(all[i]))
+            all[kept++] = all[i];
+    *out = all;
+    *n = kept;
+    return ERR_OK;
+}
+
 /* Behind every other backup of the target. */
 static err_code next_time(struct backup_place *place, int64_t *ms, struct err *e)
 {
@@ -106,6 +116,10 @@ static err_code next_time(struct backup_place *place, int64_t *ms, struct err *e
     *ms = clock_wall_ms();
     if (n && time_read(names[n - 1], &newest) && newest >= *ms)
         *ms = newest + 1;
+    /* the name of a later one would begin with another number of digits */
+    if (*ms > YEAR_9999_MS)
+        return ERR(e, ERR_CORRUPT, "backup %.*s has the last moment that a name can tell",
+                   SV_FMT(names[n - 1]));
     return ERR_OK;
 }
 
@@ -158,7 +172,7 @@ err_code backup_manifest_read(struct backup_place *place, sv name, struct arena 
     char hex[SHA256_HEX_LEN];
     yyjson_doc *doc;
     struct err why;
-    if (!is_manifest(name))
+    if (!backup_is_manifest(name))
         return ERR(e, ERR_NOT_FOUND, "%.*s is not the name of a backup", SV_FMT(sv_head(name, 80)));
     TRY(place->ops->read_manifest(place, name, &text, e));
     hex_of(buf_sv(&text), hex);

@@ -36,8 +36,10 @@ struct byte_reader backup_fd_reader(int fd)
     return (struct byte_reader){ read_fd, close_fd, (void *)(intptr_t)fd };
 }
 
-/* All of src, hashed, and written to `to` unless that is -1. */
-static err_code pass(struct byte_reader src, int to, struct backup_file *out, struct err *e)
+/* All of src, hashed, and written to `to` unless that is -1.
+ *   most  bytes: of what has more no more is read, and out says more */
+static err_code pass(struct byte_reader src, int to, uint64_t most, struct backup_file *out,
+                     struct err *e)
 {
     CLEANUP(hash_sha256_free) struct hash_sha256 *h = hash_sha256_new();
     unsigned char sha[SHA256_LEN];
@@ -51,29 +53,32 @@ static err_code pass(struct byte_reader src, int to, struct backup_file *out, st
     while (rc == ERR_OK && (rc = src.read(src.ctx, piece, PIECE, &n, &why)) == ERR_OK) {
         hash_sha256_add(h, sv_make(piece, n));
         out->bytes += n;
+        if (out->bytes > most)
+            break;
         if (to >= 0)
             rc = file_write_all(to, sv_make(piece, n), &why);
     }
     free(piece);
     hash_sha256_take(h, sha);
     hash_hex(sha, sizeof sha, out->sha);
-    return rc == ERR_EOF ? ERR_OK : err_pass(e, &why);
+    /* ERR_OK: there is more than that */
+    return rc == ERR_EOF || rc == ERR_OK ? ERR_OK : err_pass(e, &why);
 }
 
 err_code backup_hash_fd(int fd, int to, struct backup_file *out, struct err *e)
 {
     if (lseek(fd, 0, SEEK_SET) != 0)
         return file_os_err(e, "cannot read file");
-    return pass(backup_fd_reader(fd), to, out, e);
+    return pass(backup_fd_reader(fd), to, UINT64_MAX, out, e);
 }
 
-/* An object, hashed. */
-static err_code read_object(struct backup_place *place, const char *sha, int to,
+/* An object, hashed. most: as for pass() */
+static err_code read_object(struct backup_place *place, const char *sha, int to, uint64_t most,
                             struct backup_file *out, struct err *e)
 {
     struct byte_reader src;
     TRY(place->ops->open(place, sha, &src, e));
-    err_code rc = pass(src, to, out, e);
+    err_code rc = pass(src, to, most, out, e);
     if (src.close)
         src.close(src.ctx);
     return rc;
@@ -92,7 +97,7 @@ err_code backup_object_get(struct backup_place *place, const struct backup_file 
     int fd = open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0)
         return file_os_err(e, "cannot create file");
-    err_code rc = read_object(place, file->sha, fd, &got, e);
+    err_code rc = read_object(place, file->sha, fd, file->bytes, &got, e);
     if (rc == ERR_OK && fsync(fd) != 0)
         rc = file_os_err(e, "cannot sync file");
     if (close(fd) != 0 && rc == ERR_OK)
@@ -105,7 +110,7 @@ err_code backup_object_check(struct backup_place *place, const char *sha, uint64
                              struct err *e)
 {
     struct backup_file got;
-    TRY(read_object(place, sha, -1, &got, e));
+    TRY(read_object(place, sha, -1, UINT64_MAX, &got, e));
     *bytes = got.bytes;
     return memcmp(got.sha, sha, sizeof got.sha) == 0 ? ERR_OK : differs(sha, e);
 }

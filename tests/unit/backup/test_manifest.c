@@ -78,6 +78,35 @@ TEST(manifest, the_last_name_is_the_newest_also_within_one_moment)
     OK(file_write_atomic(text, SV_LIT("{}"), e));
     put_manifest("{'folder':'system','files':[]}", name);
     assert_true(strncmp(name, "99991231T235959.001Z-", 21) == 0);
+    /* behind the last there is none: its name would be in front of all others */
+    OK(backup_path(text, e, "%s/backups/99991231T235959.999Z-0123456789abcdef.json", target));
+    OK(file_write_atomic(text, SV_LIT("{}"), e));
+    FAILS(ERR_CORRUPT, backup_manifest_write(place, SV_LIT("{}"), name, e));
+}
+
+TEST(manifest, a_name_is_that_of_a_backup_or_none)
+{
+    (void)state;
+    static const char *const bad[] = {
+        "",
+        "20261129T101116.574Z-0123456789abcdef.jso",
+        "20261129T101116.574Z-0123456789abcdef.json2",
+        "20261129T101116.574Z-0123456789ABCDEF.json",
+        "20261129T101116.574Z-0123456789abcde/.json",
+        "20261129T101116.574Z_0123456789abcdef.json",
+        "20261329T101116.574Z-0123456789abcdef.json",
+        "20261129T101116.5740-0123456789abcdef.json",
+        "zzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzz.json",
+        "../../../../../../../../../tmp/x/abcd.json",
+        "20261129T101116.574Z-\x1b[31m0123456789ab.json",
+    };
+    assert_true(backup_is_manifest(SV_LIT("20261129T101116.574Z-0123456789abcdef.json")));
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        if (backup_is_manifest(sv_from(bad[i])))
+            fail_msg("%s", bad[i]);
+    assert_false(backup_is_manifest(sv_make("20261129T101116.574Z-\0"
+                                            "123456789abcdef.json",
+                                            42)));
 }
 
 TEST(manifest, a_row_names_a_file_of_its_folder_and_nothing_else)
@@ -143,6 +172,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         IN_A_TARGET(the_last_name_is_the_newest_also_within_one_moment),
+        IN_A_TARGET(a_name_is_that_of_a_backup_or_none),
         IN_A_TARGET(a_row_names_a_file_of_its_folder_and_nothing_else),
         IN_A_TARGET(that_was_changed_or_is_of_another_form_is_refused),
     };

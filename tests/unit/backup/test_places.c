@@ -261,6 +261,98 @@ TEST(places, of_a_folder_a_link_stands_for_no_object)
     p->ops->end(p);
 }
 
+TEST(places, of_a_folder_an_object_that_was_written_to_is_written_anew)
+{
+    (void)state;
+    struct backup_place *p = places[0];
+    struct backup_file file;
+    char name[SHA256_HEX_LEN + 1], byte;
+    uint64_t bytes;
+    OK(p->ops->begin(p, e));
+    int fd = file_of("damaged", 100, &file);
+    OK(p->ops->put(p, fd, &file, e));
+    (void)snprintf(name, sizeof name, "%.*s", (int)SHA256_HEX_LEN, file.sha);
+    int object = open(in_objects(name), O_RDWR | O_CLOEXEC);
+    assert_int_equal(pread(object, &byte, 1, 50), 1);
+    byte ^= 1;
+    assert_int_equal(pwrite(object, &byte, 1, 50), 1);
+    assert_false(p->ops->has(p, &file));
+    /* a copy of the place has other times, and is as good */
+    byte ^= 1;
+    assert_int_equal(pwrite(object, &byte, 1, 50), 1);
+    assert_true(p->ops->has(p, &file));
+    (void)close(object);
+    OK(backup_object_check(p, file.sha, &bytes, e));
+    (void)close(fd);
+    p->ops->end(p);
+}
+
+/* Nobody waits for it, and nothing is read of it. */
+TEST(places, of_a_folder_a_pipe_is_no_object_and_no_manifest)
+{
+    (void)state;
+    CLEANUP_BUF struct buf text = BUF_INIT(100);
+    static const char manifest[] = "20261129T101116.574Z-0123456789abcdef.json";
+    struct backup_place *p = places[0];
+    struct backup_file file;
+    struct err why;
+    char name[SHA256_HEX_LEN + 1], path[PATH_MAX];
+    uint64_t bytes;
+    OK(p->ops->begin(p, e));
+    int fd = file_of("pipe", 100, &file);
+    (void)snprintf(name, sizeof name, "%.*s", (int)SHA256_HEX_LEN, file.sha);
+    assert_int_equal(mkfifo(in_objects(name), 0600), 0);
+    assert_false(p->ops->has(p, &file));
+    assert_int_equal(backup_object_check(p, file.sha, &bytes, &why), ERR_CORRUPT);
+    OK(backup_path(path, e, "%s/place/backups/%s", home, manifest));
+    assert_int_equal(mkfifo(path, 0600), 0);
+    assert_int_equal(p->ops->read_manifest(p, sv_from(manifest), &text, &why), ERR_CORRUPT);
+    (void)close(fd);
+    p->ops->end(p);
+}
+
+/* Its bytes would fill the disk that is restored to. */
+TEST(places, of_an_object_that_is_longer_than_it_was_no_more_is_read)
+{
+    (void)state;
+    struct backup_place *p = places[0];
+    struct backup_file file;
+    struct stat st;
+    struct err why;
+    char name[SHA256_HEX_LEN + 1], to[PATH_MAX];
+    OK(p->ops->begin(p, e));
+    int fd = file_of("long", 100, &file);
+    OK(p->ops->put(p, fd, &file, e));
+    (void)snprintf(name, sizeof name, "%.*s", (int)SHA256_HEX_LEN, file.sha);
+    assert_int_equal(truncate(in_objects(name), (off_t)1 << 30), 0);
+    OK(backup_path(to, e, "%s/got", home));
+    assert_int_equal(backup_object_get(p, &file, to, &why), ERR_CORRUPT);
+    assert_int_equal(stat(to, &st), 0);
+    assert_true(st.st_size <= 100);
+    (void)close(fd);
+    p->ops->end(p);
+}
+
+TEST(places, of_a_folder_what_a_killed_put_left_goes_with_the_next)
+{
+    (void)state;
+    struct backup_place *p = places[0];
+    char cut[PATH_MAX], letter[PATH_MAX];
+    OK(p->ops->begin(p, e));
+    p->ops->end(p);
+    OK(backup_path(cut, e,
+                   "%s/place/backups/20261129T101116.574Z-0123456789abcdef.json.0123456789abcdef"
+                   ".tmp",
+                   home));
+    OK(backup_path(letter, e, "%s/place/backups/letter.0123456789abcdef.tmp", home));
+    OK(file_write_atomic(cut, SV_LIT("x"), e));
+    OK(file_write_atomic(letter, SV_LIT("x"), e));
+    OK(p->ops->begin(p, e));
+    assert_int_not_equal(access(cut, F_OK), 0);
+    assert_int_equal(access(letter, F_OK), 0);
+    p->ops->end(p);
+}
+
 #define AT_PLACES(sentence)                                            \
     {                                                                  \
         "places: " #sentence, test_places_##sentence, begin, end, NULL \
@@ -275,6 +367,10 @@ int main(void)
         AT_PLACES(what_is_named_stays_and_the_rest_goes),
         AT_PLACES(of_a_folder_what_is_no_object_is_somebodys_and_stays),
         AT_PLACES(of_a_folder_a_link_stands_for_no_object),
+        AT_PLACES(of_a_folder_an_object_that_was_written_to_is_written_anew),
+        AT_PLACES(of_a_folder_a_pipe_is_no_object_and_no_manifest),
+        AT_PLACES(of_an_object_that_is_longer_than_it_was_no_more_is_read),
+        AT_PLACES(of_a_folder_what_a_killed_put_left_goes_with_the_next),
     };
     hostile_start();
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
