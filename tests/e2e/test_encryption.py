@@ -191,6 +191,8 @@ def test_a_backup_and_a_restored_data_store_are_encrypted_as_well(tmp_path):
     assert run("restore", "--from", target, "--data", tmp_path / "no", status=1) and not (tmp_path / "no").exists()
     run("restore", "--from", target, "--data", tmp_path / "new", "--encryption-key-file", keys)
     assert "wrong" not in run("check", tmp_path / "new", "--quiet", "--encryption-key-file", keys)
+    # none that is encrypted is of an older layout
+    assert "0 data stores converted (0 resources, 0 versions), 2 had this layout already" in run("convert", tmp_path / "new")
     with Server(tmp_path / "new", "--encryption-key-file", str(keys)) as server:
         assert history(server.fhir(store)) == rows
 

@@ -18,6 +18,7 @@
 #include "store/rocks/convert/convert_private.h"
 
 #include "base/file.h"
+#include "store/data_keys.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -116,8 +117,9 @@ err_code rocks_convert(struct store_env *env, void *own, const char *place, stor
     struct store_converted done = { 0 };
     TRY(convert_places(place, &p, e));
     TRY(take_up(&p, &done.completed, e));
-    if (!done.completed && !rocks_has_data(p.main)) {
-        /* a creation that was cut off; the server goes on with it */
+    /* a creation that was cut off, and the server goes on with it; or one that is encrypted, which
+     * older layouts never were */
+    if (!done.completed && (!rocks_has_data(p.main) || data_keys_there(p.main))) {
         done.was_done = true;
         *out = done;
         return ERR_OK;
