@@ -30,7 +30,7 @@ err_code backup_names(const char *folder, struct arena *a, sv **out, size_t *n, 
     err_code rc = ERR_OK;
     DIR *d = opendir(folder);
     if (d == NULL)
-        return ERR(e, err_from_errno(errno), "a folder cannot be read");
+        return ERR(e, err_from_errno(errno), "the folder %.300s cannot be read", folder);
     while (rc == ERR_OK && (x = readdir(d)) != NULL) {
         sv name = arena_sv(a, sv_from(x->d_name));
         if (x->d_name[0] == '.')

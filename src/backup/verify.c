@@ -53,7 +53,8 @@ err_code backup_prune(struct backup_place *place, uint64_t *n_gone, struct err *
     /* another place, by a mistake: what stands there is somebody's */
     TRY(backup_shas(place, &shas, &n_backups, e));
     if (n_backups == 0)
-        return ERR(e, ERR_NOT_FOUND, "there is no backup");
+        return ERR(e, ERR_NOT_FOUND,
+                   "there is no backup, so nothing is removed: make a new one first");
     TRY(place->ops->begin(place, e));
     err_code rc = backup_prune_rest(place, n_gone, e);
     place->ops->end(place);

@@ -218,8 +218,9 @@ def test_wrong_usage_and_what_is_in_the_way(tmp_path):
     assert "--s3-endpoint" in run("restore", "--from", "s3://bucket/x", "--data", tmp_path / "new", status=2)
     run("restore", "--from", tmp_path / "t", status=2)
     assert "is no data folder" in run("backup", "--data", tmp_path / "full", "--to", tmp_path / "t", status=1)
-    run("backup", "--verify", tmp_path / "full", status=1)
-    run("restore", "--from", tmp_path / "full", "--data", tmp_path / "new", status=1)
+    for place in ("full", "nothing"):
+        for what in (("backup", "--verify"), ("backup", "--prune"), ("restore", "--data", tmp_path / "new", "--from")):
+            assert f"{tmp_path / place}: " in run(*what, tmp_path / place, status=1), "which place"
     with Server() as server:
         server.create_store()
         (tmp_path / "link").symlink_to(server.data)
@@ -229,7 +230,15 @@ def test_wrong_usage_and_what_is_in_the_way(tmp_path):
         run("backup", "--data", server.data, "--to", beside)
         shutil.rmtree(beside)
         run("backup", "--data", server.data, "--to", tmp_path / "t")
-    assert "already" in run("restore", "--from", tmp_path / "t", "--data", tmp_path / "full", status=1)
+    told = run("restore", "--from", tmp_path / "t", "--data", tmp_path / "full", status=1)
+    assert f"{tmp_path / 'full'}: " in told and "already" in told, told
+    # the files stay until there is another backup: who mistypes a place loses nothing
+    dropped = tmp_path / "dropped"
+    shutil.copytree(tmp_path / "t", dropped)
+    for name in manifests(dropped):
+        (dropped / "backups" / name).unlink()
+    files = tree(dropped)
+    assert "make a new one first" in run("backup", "--prune", dropped, status=1) and tree(dropped) == files
     run("restore", "--from", tmp_path / "t", "--data", tmp_path / "new", "--backup", "../x", status=1)
     (tmp_path / "empty").mkdir()
     restored(tmp_path / "t", tmp_path / "empty")

@@ -237,24 +237,31 @@ static void tell_wrong(void *ctx, sv sha, const struct err *why)
                  why->msg);
 }
 
-static int verify(struct backup_place *place)
+/* where: the place, as it was given */
+static int fail_at(const char *where, struct err *e)
+{
+    err_context(e, "%.300s", where);
+    return fail(e);
+}
+
+static int verify(const char *where, struct backup_place *place)
 {
     struct backup_done done = { .wrong = tell_wrong };
     struct err e = { 0 };
     if (backup_verify(place, &done, &e) != ERR_OK)
-        return fail(&e);
+        return fail_at(where, &e);
     (void)printf("%llu backups, %llu files of %.1f MB: %s\n", (unsigned long long)done.n_backups,
                  (unsigned long long)done.n_files, (double)done.bytes / 1e6,
                  done.n_wrong ? "WRONG" : "ok");
     return done.n_wrong != 0;
 }
 
-static int prune(struct backup_place *place)
+static int prune(const char *where, struct backup_place *place)
 {
     struct err e = { 0 };
     uint64_t n_gone;
     if (backup_prune(place, &n_gone, &e) != ERR_OK)
-        return fail(&e);
+        return fail_at(where, &e);
     (void)printf("%llu files removed that no backup names\n", (unsigned long long)n_gone);
     return 0;
 }
@@ -294,7 +301,9 @@ int cli_backup(int argc, char **argv)
         return 2;
     }
     (void)umask(077);
-    const int status = o.to ? backup(&o, place) : o.verify ? verify(place) : prune(place);
+    const int status = o.to       ? backup(&o, place)
+                       : o.verify ? verify(o.verify, place)
+                                  : prune(o.prune, place);
     backup_place_free(place);
     return status;
 }

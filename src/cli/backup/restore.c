@@ -72,6 +72,10 @@ int cli_restore(int argc, char **argv)
     rc = backup_restore(env, place, o.backup, o.data, &done, &e);
     store_env_free(env);
     backup_place_free(place);
+    if (rc == ERR_NOT_FOUND)
+        err_context(&e, "%.300s", o.from);
+    if (rc == ERR_EXISTS)
+        err_context(&e, "%.300s", o.data);
     if (rc != ERR_OK) {
         (void)fprintf(stderr, "fhirlake restore: %s%s%s\n", e.ctx, e.ctx[0] ? ": " : "", e.msg);
         return 1;
