@@ -186,6 +186,20 @@ static err_code headers(struct client *client, const struct client_call *call, s
     return add(a, list, SV_LIT("expect"), SV_NONE, e);
 }
 
+/* What to do about what libcurl says, behind its words. */
+static const char *what_to_do(CURLcode did)
+{
+    switch (did) {
+    case CURLE_COULDNT_CONNECT:
+        return ": start the server, or name its address";
+    case CURLE_PEER_FAILED_VERIFICATION:
+    case CURLE_SSL_CACERT_BADFILE:
+        return ": AWS_CA_BUNDLE=FILE names the authority of its certificate";
+    default:
+        return "";
+    }
+}
+
 err_code client_run(struct client *client, const struct client_call *call,
                     struct client_answer *out, struct err *e)
 {
@@ -224,8 +238,7 @@ err_code client_run(struct client *client, const struct client_call *call,
     curl_slist_free_all(list);
     if (rc == ERR_OK && did != CURLE_OK)
         rc = ERR(e, ERR_PEER, "no answer from %.*s: %s%s", SV_FMT(client->endpoint),
-                 curl_easy_strerror(did),
-                 did == CURLE_COULDNT_CONNECT ? ": start the server, or name its address" : "");
+                 curl_easy_strerror(did), what_to_do(did));
     if (rc != ERR_OK)
         buf_done(&out->body);
     return rc;

@@ -67,14 +67,16 @@ static void usage(FILE *f)
         "rate. Ctrl-C ends the following, not the job.\n\n",
         f);
     cli_options_print(table, N_OPTIONS, f);
-    (void)fputs("\nExit status: 0 completed, 1 failed or refused, 2 wrong usage, 3 cancelled,\n"
-                "130 interrupted while the job goes on.\n\n"
-                "Examples:\n"
-                "  fhirlake export --credentials fhirlake-data/credentials --datastore ID \\\n"
-                "      --output s3://output/nightly\n"
-                "  fhirlake export --datastore ID --output s3://output/changes \\\n"
-                "      --type Patient,Observation --since 2026-01-31T00:00:00Z\n",
-                f);
+    (void)fputs(
+        "\nAWS_CA_BUNDLE=FILE in the environment: the authority of an https:// endpoint.\n\n"
+        "Exit status: 0 completed, 1 failed or refused, 2 wrong usage, 3 cancelled,\n"
+        "130 interrupted while the job goes on.\n\n"
+        "Examples:\n"
+        "  fhirlake export --credentials fhirlake-data/credentials --datastore ID \\\n"
+        "      --output s3://output/nightly\n"
+        "  fhirlake export --datastore ID --output s3://output/changes \\\n"
+        "      --type Patient,Observation --since 2026-01-31T00:00:00Z\n",
+        f);
 }
 
 static volatile sig_atomic_t interrupted;

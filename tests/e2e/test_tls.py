@@ -504,6 +504,10 @@ def test_a_first_try_with_a_certificate_of_the_servers_own(tmp_path):
             store = server.create_store()
             assert run("export", "--endpoint", server.url, "--credentials", data / "credentials", "--datastore", store,
                        "--output", "s3://out/x", env={"AWS_CA_BUNDLE": certificate}).returncode == 0
+            unknown = run("export", "--endpoint", server.url, "--credentials", data / "credentials", "--datastore", store,
+                          "--output", "s3://out/x")
+            assert unknown.returncode == 1 and unknown.stderr.endswith(
+                ": AWS_CA_BUNDLE=FILE names the authority of its certificate\n"), unknown.stderr
             told = subprocess.run(["curl", "-sS", "-i", "--cacert", certificate, f"{server.url}/health"], capture_output=True,
                                   text=True)
             assert '"status":"ok"' in told.stdout and "strict-transport" not in told.stdout.lower(), told

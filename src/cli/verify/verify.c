@@ -39,7 +39,9 @@ static void usage(FILE *f)
         f);
     cli_options_print(table, N_OPTIONS, f);
     (void)fputs(
-        "\n--against takes http://HOST:PORT or http://HOST:PORT/datastore/ID/r4.\n\n"
+        "\n--against takes http(s)://HOST:PORT or http(s)://HOST:PORT/datastore/ID/r4. The "
+        "authority\n"
+        "of https:// is in the file that AWS_CA_BUNDLE names in the environment.\n\n"
         "Exit status: 0 no difference, 1 differences (each told), 2 wrong usage,\n"
         "3 something cannot be read.\n\n"
         "Examples:\n"
