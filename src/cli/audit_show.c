@@ -10,6 +10,7 @@
 #include "cli/options.h"
 #include "codec/instant.h"
 #include "codec/json.h"
+#include "fhir/types.h"
 
 enum { OK_ALL = 0, WRONG = 1, USAGE = 2, CANNOT = 3 };
 
@@ -38,7 +39,7 @@ struct showing {
     const struct options *o;
     int64_t since_ms, until_ms;
     struct arena *a;
-    uint64_t n_unreadable;
+    uint64_t n_shown, n_unreadable;
 };
 
 static void usage(FILE *f)
@@ -199,6 +200,7 @@ static void on_line(void *ctx, sv line, sv log)
     yyjson_val *root = yyjson_doc_get_root(doc);
     if (!gap && !is_meant(s, root))
         return;
+    s->n_shown++;
     if (s->o->json)
         (void)printf("%.*s\n", SV_FMT(line));
     else if (gap)
@@ -227,13 +229,29 @@ static err_code read_times(struct showing *s, struct err *e)
     return ERR_OK;
 }
 
+/* A condition that no record can meet would pass for the proof that nobody was there. */
+static err_code check_resource(const char *want, struct err *e)
+{
+    char why[FHIR_TYPE_NOT_LEN];
+    sv rest = sv_from(want ? want : ""), type;
+    if (want == NULL)
+        return ERR_OK;
+    (void)sv_cut(&rest, '/', &type);
+    if (fhir_type_find(type) == FHIR_TYPE_NONE)
+        return ERR(e, ERR_INVALID, "--resource takes TYPE or TYPE/ID: %s",
+                   fhir_type_not(type, why));
+    if (rest.ptr && (rest.len == 0 || sv_find(rest, '/') < rest.len))
+        return ERR(e, ERR_INVALID, "--resource takes TYPE or TYPE/ID, such as Patient/p1");
+    return ERR_OK;
+}
+
 static int show(const char *dir, const struct options *o)
 {
     struct err e = { 0 };
     struct audit_verdict v;
     CLEANUP(arena_free) struct arena *a = arena_new(LINE_ARENA);
     struct showing s = { .o = o, .since_ms = INT64_MIN, .until_ms = INT64_MAX, .a = a };
-    if (read_times(&s, &e) != ERR_OK) {
+    if (read_times(&s, &e) != ERR_OK || check_resource(o->resource, &e) != ERR_OK) {
         (void)fprintf(stderr, "fhirlake audit show: %s\n", e.msg);
         return USAGE;
     }
@@ -247,6 +265,9 @@ static int show(const char *dir, const struct options *o)
     }
     if (v.wrong)
         tell_fault(&v);
+    else if (s.n_shown == 0)
+        (void)fprintf(stderr, "fhirlake audit show: %llu records were read, and none fits\n",
+                      (unsigned long long)v.records);
     if (s.n_unreadable)
         (void)fprintf(stderr, "fhirlake audit show: %llu lines are proven, and no JSON\n",
                       (unsigned long long)s.n_unreadable);

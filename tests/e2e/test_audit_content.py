@@ -160,6 +160,12 @@ def test_show_prints_what_is_asked_for(tmp_path):
     assert len(shown(log, "--resource", "Patient/p")) == 4
     assert len(shown(log, "--resource", "Patient/p", "--datastore", store)) == 3
     assert len(shown(log, "--resource", "Patient")) == 7 and shown(log, "--resource", "Observation") == []
+    assert f"{len(lines)} records were read, and none fits" in run("audit", "show", log, "--resource", "Observation").stderr
+    assert run("audit", "show", log, "--resource", "Patient").stderr == ""
+    # what no record can have would pass for a proof
+    for never in ("patient", "Patient/", "Patient/p/_history/1", "p"):
+        refused = run("audit", "show", log, "--resource", never)
+        assert refused.returncode == 2 and "--resource takes TYPE or TYPE/ID" in refused.stderr, (never, refused)
     assert [line.split()[1:3] for line in shown(log, "--caller", "reader")] == [["200", "ReadResource"], ["403", "DeleteResource"]]
     assert shown(log, "--caller", "*user/reader") == shown(log, "--caller", server.secrets["reader"][0]) == shown(log, "--caller", "reader")
     denied = shown(log, "--denied")
