@@ -62,8 +62,9 @@ struct rest_answer {
     sv id;
     uint64_t version;
     int64_t instant_ms;
-    sv etag;  /* of an answer that is not about a version, without quotes */
-    sv allow; /* of a 405: the methods that the path takes */
+    sv job_id; /* of the job that was started, for the audit log */
+    sv etag;   /* of an answer that is not about a version, without quotes */
+    sv allow;  /* of a 405: the methods that the path takes */
     /* A write that was done may have something to tell. */
     bool issues_stored; /* level minimal let faults through; they are in told */
     struct rest_issue_list told;

@@ -59,6 +59,8 @@ static void fill(const struct rest_call *call, err_code rc, struct trail_facts *
         f->job_id = call->id;
     else
         f->resource_id = told ? o->id : call->id;
+    if (o->job_id.len)
+        f->job_id = o->job_id;
     f->version = told ? o->version : 0;
     if (call->it->shape == REST_VERSION || call->it->shape == REST_ERASE_VERSION)
         f->version_id = call->vid;

@@ -8,6 +8,7 @@ import re
 import threading
 import time
 
+import bulk
 import pytest
 
 from fhirlake import LONG, Fhir, Server, patient, run, wait
@@ -213,9 +214,11 @@ def test_the_end_of_a_job_is_a_record_of_the_service(tmp_path):
         server.fhir(store).put("Patient/p", patient("p"))
         job = server.start_export(store)
         assert server.wait_export(store, job)["JobStatus"] == "COMPLETED"
+        kicked = bulk.kick(server.fhir(store)).headers["Content-Location"].split("/")[-1]
+    assert [r["requestParameters"]["jobId"] for r in server.records() if r["eventName"] == "StartFHIRExportJobWithGet"] == [kicked]
     started = [r for r in server.records() if r["eventName"] == "StartFHIRExportJob"]
     assert [r["requestParameters"] for r in started] == [{"datastoreId": store, "jobId": job}]
-    ended = [r for r in server.records() if r["eventName"] == "ExportJobEnded"]
+    ended = [r for r in server.records() if r["eventName"] == "ExportJobEnded" and r["serviceEventDetails"]["jobId"] == job]
     assert [r["serviceEventDetails"] for r in ended] == [{"datastoreId": store, "jobId": job, "jobStatus": "COMPLETED"}]
     assert ended[0]["eventType"] == "AwsServiceEvent"
 

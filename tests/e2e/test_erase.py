@@ -373,9 +373,11 @@ def test_the_audit_log_says_who_erased_what(tmp_path):
         second = done(fhir, "Patient/q/$purge", "purge")["jobId"]
         assert fhir.post("Patient/none/$erase", None, content_type=None).status == 404
     lines = [json.loads(line) for path in folder.glob("audit-*.jsonl") for line in path.read_text().splitlines()]
-    told = [(r["eventName"], r["requestParameters"].get("resourceId")) for r in lines if r.get("requestParameters")]
-    assert ("DeleteResource", "p") in told and ("StartFHIRBulkDeleteJob", "q") in told
-    assert ("DeleteResource", "none") in told
+    told = [(r["eventName"], r["requestParameters"].get("resourceId"), r["requestParameters"].get("jobId")) for r in lines
+            if r.get("requestParameters")]
+    # which job is whose
+    assert ("DeleteResource", "p", first) in told and ("StartFHIRBulkDeleteJob", "q", second) in told
+    assert ("DeleteResource", "none", None) in told
     assert [r for r in lines if r.get("eventName") == "DescribeFHIRBulkDeleteJob"]
     ends = json.dumps([r for r in lines if r.get("eventName") == "EraseJobEnded"])
     assert first in ends and second in ends and "COMPLETED" in ends

@@ -144,6 +144,7 @@ static err_code answer(struct rest_call *call, const struct job *job, struct err
 {
     struct json_writer w;
     call->out.status = 202;
+    call->out.job_id = job->id;
     if (call->it->shape == REST_PURGE) {
         const struct rest_issue told = {
             "information", "informational",

@@ -87,6 +87,7 @@ static err_code read_target(struct rest_call *call, yyjson_val *body, struct job
 static err_code answer(struct rest_call *call, const struct job *job, bool served, struct err *e)
 {
     call->out.status = 202;
+    call->out.job_id = job->id;
     rest_header(call, "Content-Location", rest_export_url(call, job->id));
     if (served) {
         struct rest_issue told = {
