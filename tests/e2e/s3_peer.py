@@ -41,8 +41,11 @@ class Peer:
     def options(self, s3_url=None):
         return ["--s3-endpoint", s3_url or self.url, "--sts-endpoint", self.url, "--account-id", ACCOUNT]
 
-    def env(self):
-        keys = {"AWS_ACCESS_KEY_ID": self.own_key, "AWS_SECRET_ACCESS_KEY": self.own_secret}
+    def env(self, user=None):
+        """user: one of MinIO's users; without it the one who may everything."""
+        who = self.users[user] if user else {"own_key": self.own_key, "own_secret": self.own_secret}
+        keys = {"AWS_ACCESS_KEY_ID": who["own_key"], "AWS_SECRET_ACCESS_KEY": who["own_secret"],
+                "AWS_SESSION_TOKEN": who.get("own_token", "")}
         return keys | ({"SSL_CERT_FILE": self.ca} if self.ca else {})
 
     def put(self, key, lines):

@@ -3,9 +3,12 @@ import hashlib
 import json
 import os
 import pathlib
+import random
+import shutil
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
 
 import boto3
@@ -242,6 +245,76 @@ def test_kill_9_leaves_a_whole_backup_or_none(hostile, tmp_path):
     assert n and not list(tmp_path.glob("new.restoring*"))
     with Server(tmp_path / "new") as copy:
         assert history(copy.fhir(store)) == rows
+
+
+def killed_at_random(peer, takes, rng, *args):
+    process = subprocess.Popen([str(BIN), *map(str, args), "--s3-endpoint", peer.url, "--region", peer.region],
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ | peer.env())
+    time.sleep(takes * rng.random())  # it ends where it is by now
+    process.kill()
+    process.wait()
+
+
+def test_kill_9_with_a_real_store_leaves_a_whole_backup_or_none_and_a_whole_folder_or_none(peer, tmp_path):
+    rng, n, place, new = random.Random(14), 25 if LONG else 2, f"s3://{peer.bucket}/real", tmp_path / "new"
+    more = ("--to", place, "--kms-key", peer.kms_key)
+    with Server() as server:
+        store = filled(server)
+        fhir, began = server.fhir(store), time.monotonic()
+        run_s3(peer, "backup", "--data", server.data, *more)
+        takes = time.monotonic() - began
+        for i in range(n):
+            assert fhir.put("Patient/k", patient("k", language=f"l{i}")).status in (200, 201)
+            killed_at_random(peer, takes, rng, "backup", "--data", server.data, *more)
+            assert whole(peer, "real")
+        assert "ok" in run_s3(peer, "backup", "--verify", place)
+        rows = history(fhir)
+        run_s3(peer, "backup", "--data", server.data, *more)
+        run_s3(peer, "backup", "--prune", place)
+        assert whole(peer, "real") and "ok" in run_s3(peer, "backup", "--verify", place)
+        peer.assert_under_key(peer.names("real/"))
+    began = time.monotonic()
+    run_s3(peer, "restore", "--from", place, "--data", new)
+    takes = time.monotonic() - began
+    for _ in range(n):
+        if new.exists():
+            assert "wrong" not in run("check", new, "--quiet")
+            shutil.rmtree(new)
+        killed_at_random(peer, takes, rng, "restore", "--from", place, "--data", new)
+    if not new.exists():
+        run_s3(peer, "restore", "--from", place, "--data", new)
+    with Server(new) as copy:
+        assert history(copy.fhir(store)) == rows
+    assert not list(tmp_path.glob("new.restoring*"))
+
+
+@pytest.mark.long
+def test_a_backup_needs_the_rights_that_its_page_names_and_no_other(tmp_path):
+    there = Peer("minio")
+    try:
+        place = f"s3://{there.bucket}/kept"
+        with Server() as server:
+            store = filled(server)
+            for i in range(2):
+                assert server.fhir(store).put("Patient/k", patient("k", language=f"l{i}")).status in (200, 201)
+                run_s3(there, "backup", "--data", server.data, "--to", place, "--kms-key", there.kms_key, **there.env("keeper"))
+            rows, reader = history(server.fhir(store)), there.env("reader")
+            told = run_s3(there, "backup", "--data", server.data, "--to", place, status=1, **reader)
+            assert "AccessDenied" in told, told
+        first, second = whole(there, "kept")
+        assert "2 backups" in run_s3(there, "backup", "--verify", place, **reader)
+        run_s3(there, "restore", "--from", place, "--data", tmp_path / "new", **reader)
+        with Server(tmp_path / "new") as copy:
+            assert history(copy.fhir(store)) == rows
+        # who backs up cannot destroy what there is
+        there.s3.delete_object(Bucket=there.bucket, Key=first)
+        files = there.names("kept/")
+        assert "AccessDenied" in run_s3(there, "backup", "--prune", place, status=1, **there.env("keeper"))
+        assert there.names("kept/") == files and whole(there, "kept") == [second]
+        # keys with a token, as STS gives them
+        assert "1 backups" in run_s3(there, "backup", "--verify", place, **there.env("lent"))
+    finally:
+        there.stop()
 
 
 def test_what_is_removed_under_a_backup_is_missed_before_its_manifest_is_written(hostile):

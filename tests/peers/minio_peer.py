@@ -3,9 +3,17 @@
 
 Prints one JSON line: where it listens, whose keys there are, which role, bucket and KMS key; or {"skip": "..."} when
 MinIO is not there. Ends when its standard input does. With --tls it has a certificate of its own, and the line names
-it (ca). MinIO's AssumeRole lends a caller his own rights, whatever role he names: so there is no role that is denied.
+it (ca). MinIO's AssumeRole lends a caller his own rights, whatever role he names. So a role that is denied is one that is
+asked for by somebody who may not himself; users has their keys:
+
+    bound     may all of the bucket, and nothing of another
+    reader    may only read there
+    keeper    has what docs/backup.md says that a backup needs
+    lent      has keys that STS gave, with a token: MinIO lends such a one nothing more
 """
 import base64
+import hashlib
+import io
 import json
 import os
 import pathlib
@@ -15,9 +23,12 @@ import subprocess
 import sys
 import tempfile
 import threading
+import urllib.request
+import zipfile
 
 REGION, BUCKET, KEY = "us-east-1", "fhir-bucket", "fhirlake-key"
 USER, SECRET = "fhirlake_user", "fhirlake-secret-of-a-test"
+BUCKETS = BUCKET, "other-bucket"
 MINIO = pathlib.Path(__file__).resolve().parent.parent.parent / ".deps" / "minio" / "minio"
 
 
@@ -32,6 +43,45 @@ def certificate(folder):
                     "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", folder / "private.key",
                     "-out", folder / "public.crt"], check=True, capture_output=True)
     return str(folder / "public.crt")
+
+
+def allow(*actions):
+    return {"Version": "2012-10-17", "Statement": [
+        {"Effect": "Allow", "Action": [f"s3:{a}" for a in actions], "Resource": [f"arn:aws:s3:::{BUCKET}{rest}" for rest in ("", "/*")]}]}
+
+
+RIGHTS = {"bound": allow("*"), "reader": allow("GetObject", "ListBucket"),
+          "keeper": allow("PutObject", "GetObject", "ListBucket", "AbortMultipartUpload")}
+
+
+def make_users(url, ca, role):
+    """{name: {own_key, own_secret, own_token}}. MinIO's interface for users takes them sealed, but those of a zip."""
+    import boto3
+    import botocore.auth
+    import botocore.awsrequest
+    import botocore.credentials
+    import ssl
+    users = {name: {"own_key": f"{name}_user", "own_secret": f"fhirlake-secret-of-{name}"} for name in RIGHTS}
+    text = io.BytesIO()
+    with zipfile.ZipFile(text, "w") as f:
+        f.writestr("iam-assets/policies.json", json.dumps(RIGHTS))
+        f.writestr("iam-assets/users.json", json.dumps(
+            {u["own_key"]: {"secretKey": u["own_secret"], "status": "enabled"} for u in users.values()}))
+        f.writestr("iam-assets/user_mappings.json", json.dumps(
+            {u["own_key"]: {"version": 1, "policy": name} for name, u in users.items()}))
+    request = botocore.awsrequest.AWSRequest(
+        "PUT", f"{url}/minio/admin/v3/import-iam-v2", data=text.getvalue(),
+        headers={"X-Amz-Content-Sha256": hashlib.sha256(text.getvalue()).hexdigest()})
+    botocore.auth.S3SigV4Auth(botocore.credentials.Credentials(USER, SECRET), "s3", REGION).add_auth(request)
+    trust = ssl.create_default_context(cafile=ca) if ca else None
+    done = json.loads(urllib.request.urlopen(urllib.request.Request(
+        request.url, data=text.getvalue(), headers=dict(request.headers), method="PUT"), context=trust).read())
+    assert not done["failed"] and len(done["added"]["users"]) == len(users), done
+    sts = boto3.client("sts", endpoint_url=url, region_name=REGION, verify=ca, aws_access_key_id=users["bound"]["own_key"],
+                       aws_secret_access_key=users["bound"]["own_secret"])
+    lent = sts.assume_role(RoleArn=role, RoleSessionName="fhirlake")["Credentials"]
+    return users | {"lent": {"own_key": lent["AccessKeyId"], "own_secret": lent["SecretAccessKey"],
+                             "own_token": lent["SessionToken"]}}
 
 
 def main():
@@ -60,9 +110,11 @@ def main():
         url = f"{'https' if ca else 'http'}://127.0.0.1:{port}"
         s3 = boto3.client("s3", endpoint_url=url, region_name=REGION, aws_access_key_id=USER, aws_secret_access_key=SECRET,
                           verify=ca)
-        s3.create_bucket(Bucket=BUCKET)
+        for bucket in BUCKETS:
+            s3.create_bucket(Bucket=bucket)
+        role = "arn:aws:iam::123456789012:role/export"
         print(json.dumps({"port": port, "url": url, "region": REGION, "bucket": BUCKET, "kms_key": KEY, "own_key": USER,
-                          "own_secret": SECRET, "role": "arn:aws:iam::123456789012:role/export", "ca": ca}), flush=True)
+                          "own_secret": SECRET, "role": role, "ca": ca, "users": make_users(url, ca, role)}), flush=True)
         sys.stdin.read()
     finally:
         server.kill()
