@@ -280,6 +280,9 @@ static int on_ini(void *ctx, const char *section, const char *name, const char *
 {
     struct ini_read *r = ctx;
     const struct option *option = find(sv_from(name));
+    /* the parser goes on behind a fault: the first one is told */
+    if (r->rc != ERR_OK)
+        return 0;
     if (section[0] != 0 && strcmp(section, "fhirlake") != 0)
         r->rc = ERR(r->e, ERR_INVALID,
                     "config file %s: section [%s] is not known; use [fhirlake] or none",

@@ -67,7 +67,8 @@ TEST(config, a_file_with_an_unknown_name_or_a_broken_line_is_refused)
     struct err why = { 0 };
     assert_int_equal(ftruncate(fd, 0), 0);
     assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
-    OK(file_write_all(fd, SV_LIT("max_connections = 100\n"), e));
+    /* whatever stands behind it */
+    OK(file_write_all(fd, SV_LIT("max_connections = 100\nregion = eu-west-1\n"), e));
     {
         struct err *e = &why;
         assert_int_equal(READ(NULL, "--config", path), ERR_INVALID);
