@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "codec/instant.h"
 #include "codec/uri.h"
+#include "fhir/types.h"
 
 #include <stddef.h>
 
@@ -148,6 +149,9 @@ static err_code scopes_of(struct clients *all, struct client *c, struct err *e)
         if (!good || scopes[n].level != SMART_SYSTEM)
             return WRONG(c, e, "scope \"%.*s\" is none that is given here; it takes %s",
                          SV_FMT(sv_head(one, 100)), CLIENT_SCOPES_SAID);
+        if (scopes[n].type.len && fhir_type_find(scopes[n].type) == FHIR_TYPE_NONE)
+            return WRONG(c, e, "scope \"%.*s\": %s", SV_FMT(sv_head(one, 100)),
+                         fhir_type_not(scopes[n].type, (char[FHIR_TYPE_NOT_LEN]){ 0 }));
         n++;
     }
     if (n == 0)

@@ -450,6 +450,8 @@ TEST(issue, a_file_of_clients_says_what_is_wrong_with_it)
         { "[a]\n" KEYS, "scope is missing" },
         { "[a]\n" KEYS "scope = user/*.rs\n", "none that is given here" },
         { "[a]\n" KEYS "scope = system/*.sr\n", "none that is given here" },
+        { "[a]\n" KEYS "scope = system/*.rs system/Patien.rs\n",
+          "scope \"system/Patien.rs\": Patien is no resource type of FHIR R4: is Patient meant?" },
         { "[a]\nscope = system/*.rs\n", "one of jwks and jwks_url" },
         { "[a]\n" KEYS "jwks = {}\nscope = system/*.rs\n", "one of jwks and jwks_url" },
         { "[a]\njwks = {}\nscope = system/*.rs\n", "jwks: " },
