@@ -352,6 +352,8 @@ def test_each_expression_of_the_dashboard_names_a_metric_that_there_is(watched):
     for expression in expressions:
         used = re.findall(r"\b(?:fhirlake|process)_\w+", expression)
         assert used and set(used) <= there | WITH_OPTIONS, (expression, set(used) - there)
+    shown = {re.sub(r"_(bucket|sum|count)$", "", n) for e in expressions for n in re.findall(r"\b(?:fhirlake|process)_\w+", e)}
+    assert shown >= {re.sub(r"_(bucket|sum|count)$", "", n) for n in there} | WITH_OPTIONS, "a dashboard of all of them"
 
 
 def test_each_metric_is_in_the_documents_and_each_of_the_documents_is_there(watched):
