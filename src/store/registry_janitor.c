@@ -8,6 +8,7 @@
 #include "store/registry_private.h"
 
 #include "base/clock.h"
+#include "base/log.h"
 
 #include <errno.h>
 
@@ -72,6 +73,10 @@ static void ask_key_locked(struct store_registry *r, struct registry_entry *en)
     pthread_mutex_unlock(&r->locked.lock);
     err_code rc = r->engine->keys(r->env, uri + r->place_at, &ring, &why);
     cipher_ring_wipe(&ring);
+    if ((rc == ERR_DENIED || rc == ERR_NOT_FOUND) && !atomic_load(&en->store->denied))
+        LOG(LOG_WARN, "data_key", LOG_STR("datastore", en->id), LOG_STR("state", "denied"),
+            LOG_STR("note", "its wrapping key is not to be had: the data store is closed, and "
+                            "requests get AccessDenied, until it is"));
     pthread_mutex_lock(&r->locked.lock);
     if (rc == ERR_OK || rc == ERR_DENIED || rc == ERR_NOT_FOUND) {
         en->denied = rc != ERR_OK;

@@ -307,6 +307,7 @@ def test_a_revoked_key_closes_its_data_stores_and_a_key_that_is_back_opens_them(
         answer = server.fhir(store).put("Patient/w3", named("w3"))
         assert answer.status == 403 and answer.json["issue"][0]["code"] == "forbidden", answer.text
         wait(lambda: server.fhir(store).get(url).status, {403}, timeout=60)
+        wait(lambda: server.log_text().count(f"warn data_key datastore={store} state=denied"), {1})
         with pytest.raises(ClientError) as refused:
             server.start_export(store)
         assert refused.value.response["Error"]["Code"] == "AccessDeniedException"
