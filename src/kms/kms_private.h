@@ -37,3 +37,8 @@ err_code kms_read_keyed(void *ctx, yyjson_val *answer, struct err *e);
 /* A body with a key's name and a context; more members may follow before kms_body_end(). */
 void kms_body(struct json_writer *w, struct buf *b, const char *key_member, sv key);
 void kms_body_context(struct json_writer *w, const char *member, const struct kms_context *context);
+/* keeper.c, for its tests: kms_keeper_new() by another clock, and without a thread. What is due by
+ * that clock is asked by keeper_turn(). */
+struct key_keeper;
+struct key_keeper *keeper_new_at(struct kms *kms, unsigned every_s, uint64_t (*now_us)(void));
+void keeper_turn(struct key_keeper *keeper);
