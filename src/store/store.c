@@ -371,10 +371,44 @@ err_code store_counts_settle(struct store *st, const atomic_bool *halt, struct e
     return st->ops->settle(st, halt, e);
 }
 
-err_code store_erase(struct store *st, store_number number, uint64_t t, bool *any, struct err *e)
+err_code store_erase(struct store *st, store_number number, uint64_t t, sv note, bool *any,
+                     struct err *e)
 {
     *any = false;
-    return st->ops->erase(st, number, t, any, e);
+    return st->ops->erase(st, number, t, note, any, e);
+}
+
+void store_erased_put(const struct store_erased *n, char out[STORE_ERASED_BYTES])
+{
+    for (unsigned i = 0; i < 8; i++) {
+        out[i] = (char)(n->resources >> 8 * i);
+        out[8 + i] = (char)(n->versions >> 8 * i);
+    }
+}
+
+err_code store_erased_split(sv value, struct store_erased *out, struct err *e)
+{
+    struct store_erased n = { 0 };
+    if (value.len != STORE_ERASED_BYTES)
+        return ERR(e, ERR_CORRUPT, "counts of an erasure are damaged");
+    for (unsigned i = 0; i < 8; i++) {
+        n.resources |= (uint64_t)(unsigned char)value.ptr[i] << 8 * i;
+        n.versions |= (uint64_t)(unsigned char)value.ptr[8 + i] << 8 * i;
+    }
+    *out = n;
+    return ERR_OK;
+}
+
+err_code store_erased_get(struct store *st, sv note, struct store_erased *out, struct err *e)
+{
+    CLEANUP_BUF struct buf value = BUF_INIT(4096);
+    struct err why;
+    err_code rc = store_note_get(st, note, &value, &why);
+    if (rc == ERR_NOT_FOUND)
+        *out = (struct store_erased){ 0 };
+    if (rc != ERR_OK)
+        return rc == ERR_NOT_FOUND ? ERR_OK : err_pass(e, &why);
+    return store_erased_split(buf_sv(&value), out, e);
 }
 
 err_code store_erase_finish(struct store *st, const atomic_bool *halt, struct err *e)

@@ -325,9 +325,18 @@ MUST_USE err_code store_counts_settle(struct store *st, const atomic_bool *halt,
  * id is free: who writes it again begins a new resource. *any: there was something. Not synced:
  * store_erase_finish() is. ERR_CONFLICT: a bulk load is under way, or search entries are being made
  * anew: try again when it has ended. ERR_PRECONDITION: the one version is the current one.
- * ERR_NOT_FOUND is no error of it. */
-MUST_USE err_code store_erase(struct store *st, store_number number, uint64_t t, bool *any,
+ * ERR_NOT_FOUND is no error of it.
+ *   note  the key of a note whose counts grow by what went, in the same batch; empty: none do */
+MUST_USE err_code store_erase(struct store *st, store_number number, uint64_t t, sv note, bool *any,
                               struct err *e);
+struct store_erased {
+    uint64_t resources; /* of which all versions went */
+    uint64_t versions;  /* those of these resources, and single ones; deletions are versions */
+};
+/* What a note of store_erase() came to; both 0 when there is none. store_note_delete() ends it.
+ * ERR_CORRUPT. */
+MUST_USE err_code store_erased_get(struct store *st, sv note, struct store_erased *out,
+                                   struct err *e);
 /* Nothing of what was erased is on the disk any more when this succeeds and the store was closed
  * and opened (store_wants_anew() is false): no version, no search entry, no log of RocksDB. What an
  * end of the process left is finished, too. Cost follows the search entries of the types, and the

@@ -83,7 +83,7 @@ struct store_ops {
                      struct store_range **, size_t *, struct err *);
     void (*weigh)(struct store *, struct store_weight *);
     err_code (*flush)(struct store *, struct err *);
-    err_code (*erase)(struct store *, store_number, uint64_t, bool *, struct err *);
+    err_code (*erase)(struct store *, store_number, uint64_t, sv, bool *, struct err *);
     err_code (*erase_finish)(struct store *, const atomic_bool *, struct err *);
     /* A write has failed: it should be closed and opened when nobody holds it. NULL: never. */
     bool (*wants_anew)(struct store *);
@@ -281,6 +281,11 @@ void recent_put(struct recent *r, struct recent_owner *o, uint64_t read_t,
  * resource it wrote (a bulk load: of none). Whoever assigns t calls it, so t grows. */
 void recent_begin_t(struct recent_owner *o, uint64_t t, bool bulk);
 void recent_drop(struct recent *r, struct recent_owner *o, store_number number);
+
+/* ---- what an erasure came to, as a note (store.c) ---- */
+#define STORE_ERASED_BYTES 16u /* resources, versions; little endian */
+void store_erased_put(const struct store_erased *n, char out[STORE_ERASED_BYTES]);
+MUST_USE err_code store_erased_split(sv value, struct store_erased *out, struct err *e);
 
 /* ---- what open stores share, of whichever engine (engines.c) ---- */
 #define STORE_ENGINES 3u /* at most: one of them may not be built in */

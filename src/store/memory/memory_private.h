@@ -76,7 +76,8 @@ err_code mem_bulk_fill(struct store_bulk *base, struct store_bulk_item *items, s
 err_code mem_bulk_publish(struct store_bulk **bulks, size_t n, sv note_key, sv note,
                           struct store_commit *out, struct err *e);
 bool mem_is_crowded(struct store *st);
-err_code mem_erase(struct store *st, store_number number, uint64_t t, bool *any, struct err *e);
+err_code mem_erase(struct store *st, store_number number, uint64_t t, sv note, bool *any,
+                   struct err *e);
 err_code mem_erase_finish(struct store *st, const atomic_bool *halt, struct err *e);
 void mem_bulk_abort(struct store_bulk *base);
 err_code mem_note_get(struct store *st, sv key, struct buf *out, struct err *e);

@@ -168,12 +168,30 @@ static void make_hollow(struct mem_version *v, bool all)
         v->id_len = 0;
 }
 
-err_code mem_erase(struct store *st, store_number number, uint64_t t, bool *any, struct err *e)
+/* One thread erases at a time, so nobody counts in between. */
+static err_code count(struct memory *m, sv note, bool whole, uint64_t n, struct err *e)
+{
+    char value[STORE_ERASED_BYTES];
+    struct store_erased sum;
+    if (note.len == 0 || n == 0)
+        return ERR_OK;
+    TRY(store_erased_get(&m->base, note, &sum, e));
+    sum.resources += whole;
+    sum.versions += n;
+    store_erased_put(&sum, value);
+    pthread_mutex_lock(&m->lock);
+    err_code rc = note_put_locked(m, note, sv_make(value, sizeof value));
+    pthread_mutex_unlock(&m->lock);
+    return rc;
+}
+
+err_code mem_erase(struct store *st, store_number number, uint64_t t, sv note, bool *any,
+                   struct err *e)
 {
     struct memory *m = (struct memory *)st;
     const struct mem_version *now = NULL;
     err_code rc = ERR_OK;
-    *any = false;
+    uint64_t n = 0;
     pthread_mutex_lock(&m->lock);
     for (size_t i = 0; i < m->n; i++)
         if (m->versions[i].number == number)
@@ -184,11 +202,12 @@ err_code mem_erase(struct store *st, store_number number, uint64_t t, bool *any,
         struct mem_version *v = &m->versions[i];
         if (v->number != number || (t && v->commit.t != t))
             continue;
-        *any |= !v->erased;
+        n += !v->erased;
         make_hollow(v, t == 0);
     }
     pthread_mutex_unlock(&m->lock);
-    return rc;
+    *any = n != 0;
+    return rc == ERR_OK ? count(m, note, t == 0, n, e) : rc;
 }
 
 /* As an engine with files: a commit without versions. */

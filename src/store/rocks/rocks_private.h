@@ -171,7 +171,7 @@ err_code rocks_sums(struct store *, uint64_t, const atomic_bool *, struct store_
                     struct err *);
 
 /* ---- erase/ ---- */
-err_code rocks_erase(struct store *, store_number, uint64_t, bool *, struct err *);
+err_code rocks_erase(struct store *, store_number, uint64_t, sv, bool *, struct err *);
 /* Is something erased whose end has not come? */
 MUST_USE err_code rocks_is_erasing(struct rocks *r, bool *out, struct err *e);
 err_code rocks_erase_finish(struct store *, const atomic_bool *, struct err *);

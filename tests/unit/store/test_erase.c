@@ -91,7 +91,7 @@ static store_number number_of(struct store *st, fhir_type type, const char *id)
 static void erase(struct store *st, const char *id)
 {
     bool any;
-    OK(store_erase(st, number_of(st, patient, id), 0, &any, e));
+    OK(store_erase(st, number_of(st, patient, id), 0, SV_NONE, &any, e));
     assert_true(any);
 }
 
@@ -291,11 +291,17 @@ TEST(erase, of_one_version_leaves_the_others_and_their_numbers)
         t[i] = store_last(st).t;
     }
     const store_number p = number_of(st, patient, "p");
-    FAILS(ERR_PRECONDITION, store_erase(st, p, t[3], &any, e));
-    OK(store_erase(st, p, t[1], &any, e));
+    const sv note = SV_LIT("erase/x");
+    struct store_erased n;
+    FAILS(ERR_PRECONDITION, store_erase(st, p, t[3], note, &any, e));
+    OK(store_erased_get(st, note, &n, e));
+    assert_true(n.resources == 0 && n.versions == 0);
+    OK(store_erase(st, p, t[1], note, &any, e));
     assert_true(any);
-    OK(store_erase(st, p, t[1], &any, e));
+    OK(store_erase(st, p, t[1], note, &any, e));
     assert_false(any);
+    OK(store_erased_get(st, note, &n, e));
+    assert_true(n.resources == 0 && n.versions == 1);
     FAILS(ERR_NOT_FOUND, store_get(st, patient, SV_LIT("p"), t[1], a, &v, e));
     OK(store_get(st, patient, SV_LIT("p"), t[2], a, &v, e));
     assert_int_equal(v.version, 3);
@@ -386,11 +392,11 @@ TEST(erase, waits_for_loads_and_for_who_reads)
     load(st, 20, "p");
     const store_number p = number_of(st, patient, "p3");
     OK(store_bulk_begin(st, &b, e));
-    FAILS(ERR_CONFLICT, store_erase(st, p, 0, &any, e));
+    FAILS(ERR_CONFLICT, store_erase(st, p, 0, SV_NONE, &any, e));
     store_bulk_abort(b);
     OK(store_scan(st, &all, STORE_NOW, &c, e));
     OK(store_cursor_next(c, &v, e));
-    OK(store_erase(st, p, 0, &any, e));
+    OK(store_erase(st, p, 0, SV_NONE, &any, e));
     FAILS(ERR_CONFLICT, store_erase_finish(st, NULL, e));
     store_cursor_close(c);
     finish(&st);
@@ -470,6 +476,18 @@ static void give_up(struct history *h)
     }
 }
 
+#define COUNTED SV_LIT("erase/all")
+
+/* Both have erased as many, also behind openings. */
+static void compare_erased(struct history *h)
+{
+    struct store_erased n[2];
+    for (size_t i = 0; i < 2; i++)
+        OK(store_erased_get(h->of[i], COUNTED, &n[i], e));
+    assert_int_equal(n[0].resources, n[1].resources);
+    assert_int_equal(n[0].versions, n[1].versions);
+}
+
 /* All of a resource, or one of its versions that is not the current one. */
 static void erase_some(struct history *h)
 {
@@ -497,7 +515,7 @@ static void erase_some(struct history *h)
     for (size_t i = 0; i < 2; i++) {
         store_number number;
         if (store_number_of(h->of[i], type, id, &number, &why) == ERR_OK)
-            rc[i] = store_erase(h->of[i], number, t, &any[i], &why);
+            rc[i] = store_erase(h->of[i], number, t, COUNTED, &any[i], &why);
         else
             rc[i] = ERR_NOT_FOUND;
     }
@@ -506,6 +524,7 @@ static void erase_some(struct history *h)
         assert_int_equal(rc[0], rc[1]);
         assert_int_equal(any[0], any[1]);
     }
+    compare_erased(h);
 }
 
 static void step(struct history *h)
@@ -621,7 +640,7 @@ static void erase_six_of_seven(void)
         if (i % 10 == 9)
             finish_it(st);
         if (p && i % 7)
-            OK(store_erase(st, p, 0, &any, e));
+            OK(store_erase(st, p, 0, SV_NONE, &any, e));
     }
     finish_it(st);
     store_close(st);

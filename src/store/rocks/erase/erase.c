@@ -19,13 +19,14 @@ struct erasing {
     struct rocks *r;
     store_number number;
     uint64_t t; /* of the one version; 0: all */
+    sv note;    /* counts grow there; empty: none do */
     const struct load_table *loads;
     rocksdb_writebatch_t *batch;
     char id[FHIR_ID_MAX];
     size_t id_len;
     uint64_t births_less; /* bytes of JSON that its birth had */
     struct buf listed;    /* rows of what was erased, when not all is */
-    size_t n;
+    size_t n, n_visible;
 };
 
 /* ---- sets ---- */
@@ -154,6 +155,7 @@ static err_code hollow(struct erasing *x, const struct key_version_parts *p,
         rocksdb_writebatch_delete_cf(x->batch, cf, key.ptr, key.len);
         return ERR_OK;
     }
+    x->n_visible++;
     const struct value_head left = { .method = STORE_METHOD_DELETE,
                                      .erased = true,
                                      .online = h->online,
@@ -260,6 +262,21 @@ static err_code put_record(struct erasing *x, struct err *e)
     return ERR_OK;
 }
 
+static err_code put_note(struct erasing *x, struct err *e)
+{
+    char value[STORE_ERASED_BYTES];
+    struct store_erased n;
+    if (x->note.len == 0 || x->n_visible == 0)
+        return ERR_OK;
+    TRY(store_erased_get(&x->r->base, x->note, &n, e));
+    n.resources += x->t == 0;
+    n.versions += x->n_visible;
+    store_erased_put(&n, value);
+    rocksdb_writebatch_put_cf(x->batch, x->r->cf[CF_NOTES], x->note.ptr, x->note.len, value,
+                              sizeof value);
+    return ERR_OK;
+}
+
 /* What is current goes out of the sums. */
 static err_code take_out(struct erasing *x, struct err *e)
 {
@@ -293,6 +310,7 @@ static err_code fill_batch(struct erasing *x, struct err *e)
         struct ids_key k = ids_key(number_type(x->number), sv_make(x->id, x->id_len));
         rocksdb_writebatch_delete_cf(x->batch, x->r->cf[CF_IDS], k.ptr, k.len);
     }
+    TRY(put_note(x, e));
     return put_record(x, e);
 }
 
@@ -317,10 +335,13 @@ static err_code erase_locked(struct erasing *x, struct err *e)
     return rc;
 }
 
-err_code rocks_erase(struct store *st, store_number number, uint64_t t, bool *any, struct err *e)
+err_code rocks_erase(struct store *st, store_number number, uint64_t t, sv note, bool *any,
+                     struct err *e)
 {
     struct rocks *r = (struct rocks *)st;
-    struct erasing x = { .r = r, .number = number, .t = t, .listed = BUF_INIT(ERASE_LIST_MAX) };
+    struct erasing x = {
+        .r = r, .number = number, .t = t, .note = note, .listed = BUF_INIT(ERASE_LIST_MAX)
+    };
     /* Its data may be large. */
     struct gate *alone = number_type(number) == r->env->alone.type ? &r->env->alone : NULL;
     if (atomic_load(&r->index.under_way))
