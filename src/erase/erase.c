@@ -1,23 +1,26 @@
 /* erase.c - one erasure, from what goes to the end on disk.
  *
  *   1  resources become hollow (select.c); of a soft one they are deleted, and that is all
- *   2  entries and files of the data store (store_erase_finish)
- *   3  served exports of the data store, and what exports left to later ones
- *   4  the data store is closed and opened: a new manifest of RocksDB
- *   5  what was asked for goes from the records: it has an id
+ *   2  so do those of erasures that wait behind it (company.c)
+ *   3  entries and files of the data store (store_erase_finish)
+ *   4  served exports of the data store, and what exports left to later ones
+ *   5  the data store is closed and opened: a new manifest of RocksDB
+ *   6  what was asked for goes from the records: it has an id
  *
  * Each step can be done again, and a run that goes on after an interruption begins with the first.
- * Without a text of what is asked for, all was done. No other job of the data store runs meanwhile
+ * Where the text was replaced, all was done. No other job of the data store runs meanwhile
  * (job/run.c), and no restore of it (store/rocks/copy). A snapshot for a backup has links of the
  * files: the erasure waits until it is gone. */
 #include "erase/erase_private.h"
+
+#include "base/log.h"
 
 #include <limits.h>
 #include <unistd.h>
 
 #define WAIT_MS     100u
-#define WHAT_BYTES  (64u << 10)
-#define SHOWN_MOST  5u /* exports that the message names */
+#define ARENA_BYTES (32u << 20) /* what is asked for, and the records of the company */
+#define SHOWN_MOST  5u          /* exports that the message names */
 #define LISTED_MOST 200u
 
 /* ---- the end on disk ---- */
@@ -103,52 +106,101 @@ static err_code tell(struct erasure *x, struct buf *message, struct err *e)
 
 /* ---- a run ---- */
 
-static err_code set_instant(struct erasure *x, struct err *e)
+/* What the counts come to until now. Of a run that fails as well as they can be had. */
+static err_code count(struct erasure *x, struct err *e)
 {
-    x->t = x->run->job->as_of_t;
-    if (x->run->job->transaction_ms)
-        return ERR_OK;
-    struct store_commit at;
-    TRY(store_horizon(x->run->store, &at, e));
-    x->t = at.t;
-    return job_run_set_instant(x->run, at.t, at.instant_ms, e);
+    struct job_progress p = x->run->job->progress;
+    struct store_erased n = { x->n_soft, 0 };
+    if (!x->what.soft)
+        TRY(store_erased_get(x->run->store, sv_from(x->note), &n, e));
+    p.resources_erased = n.resources;
+    p.versions_erased = n.versions;
+    job_run_progress_set(x->run, &p);
+    return ERR_OK;
 }
 
-static err_code erase_all(struct erasure *x, struct err *e)
+static err_code erase_all(struct erasure *x, struct arena *a, struct erase_company *company,
+                          struct err *e)
 {
-    TRY(set_instant(x, e));
+    TRY(erase_instant(x, x->run->job, e));
     TRY(erase_select(x, e));
     if (x->what.soft)
         return ERR_OK;
+    TRY(erase_company(x, a, company, e));
     TRY(finish_store(x, e));
     TRY(job_run_copies_drop(x->run, e));
     return open_anew(x, e);
 }
 
+/* What is hollow stays so, and its records are there (docs/internals/erase.md). */
+static void tell_failed(struct erasure *x, struct buf *message)
+{
+    if (x->what.soft)
+        return;
+    if (x->run->store)
+        IGNORE(count(x, NULL));
+    IGNORE(
+        buf_add(message,
+                SV_LIT("What was erased until then is in no answer any more and the next erasure "
+                       "in this data store takes it off the disk. Ask for the rest again"),
+                NULL));
+}
+
+static sv over_of(const struct erasure *x, char out[32])
+{
+    (void)snprintf(out, 32, "%s%llu", ERASE_SOFT_OVER.ptr, (unsigned long long)x->n_soft);
+    return x->what.soft ? sv_from(out) : ERASE_OVER;
+}
+
+static void read_over(struct erasure *x)
+{
+    const sv text = x->run->job->erase;
+    x->what.soft = sv_starts(text, ERASE_SOFT_OVER);
+    if (x->what.soft && !sv_to_u64(sv_tail(text, ERASE_SOFT_OVER.len), &x->n_soft))
+        x->n_soft = 0;
+}
+
 static err_code run(struct job_run *run, job_status *status, struct buf *message, struct err *e)
 {
-    CLEANUP(arena_free) struct arena *a = arena_new(WHAT_BYTES);
+    CLEANUP(arena_free) struct arena *a = arena_new(ARENA_BYTES);
+    struct erase_company company = { .n = 0 };
+    char left[32];
     struct erasure x = { .run = run,
                          .patient = fhir_type_find(SV_LIT("Patient")),
                          .audit_event = fhir_type_find(SV_LIT("AuditEvent")) };
+    err_code rc = ERR_OK;
     *status = JOB_COMPLETED;
-    /* an end of the process came between the last step and the last status */
-    x.what.soft = sv_eq(run->job->job_name, SV_LIT("bulk-delete"));
-    if (run->job->erase.len == 0)
-        return tell(&x, message, e);
-    TRY(erase_what_read(run->job->erase, a, &x.what, e));
-    TRY(erase_all(&x, e));
+    erase_note_name(run->job->id, x.note);
+    if (erase_is_over(run->job->erase)) {
+        read_over(&x);
+    } else {
+        TRY(erase_what_read(run->job->erase, a, &x.what, e));
+        rc = erase_all(&x, a, &company, e);
+        if (rc == ERR_OK && !x.what.soft)
+            LOG(LOG_INFO, "erased", LOG_SV("job", run->job->id),
+                LOG_SV("datastore", run->job->datastore_id), LOG_INT("jobs", company.n + 1));
+    }
+    if (rc != ERR_OK) {
+        if (rc != ERR_CANCELLED)
+            tell_failed(&x, message);
+        return rc;
+    }
+    TRY(count(&x, e));
     TRY(tell(&x, message, e));
-    /* before the job says that it is done */
-    return job_run_erase_forget(run, e);
+    /* before any of the jobs says that it is done */
+    return job_run_erase_forget(run, over_of(&x, left), company.ids, company.n, e);
 }
 
 /* Also of a job that failed. */
 static void forget(struct job_run *run)
 {
+    char note[48];
     struct err e;
+    erase_note_name(run->job->id, note);
+    /* numbers alone */
+    IGNORE(store_note_delete(run->store, sv_from(note), &e));
     /* what stays until the next erasure is an id, of what may be there still */
-    IGNORE(job_run_erase_forget(run, &e));
+    IGNORE(job_run_erase_forget(run, SV_NONE, NULL, 0, &e));
 }
 
 const struct job_kind_ops erase_ops = { .run = run, .forget = forget };

@@ -2,7 +2,9 @@
  *
  * The server gives the operations to the job engine, which calls them (job/run.h). What is asked
  * for travels as a text in job_request.erase. When the job has ended, that text is gone from the
- * records: it has the id of what was erased.
+ * records: it has the id of what was erased. What counts, in job_progress: resources of which all
+ * versions went, and versions, those of these and single ones; AuditEvents and members of a
+ * compartment too. Of a soft one: resources of the type that are deleted, by the job or beside it.
  * Source: HealthLake's $erase, $purge and $bulk-delete.   Floor: erase. */
 #pragma once
 #include "job/run.h"

@@ -3,6 +3,7 @@
  *   erase.c   a run, from what goes to the end on disk    select.c  which resources go
  *   what.c    what is asked for                           member.c  who belongs to a patient
  *   audit.c   AuditEvents about what goes                 one.c     one resource goes
+ *   company.c erasures that wait, done with this one
  * Floor: erase. */
 #pragma once
 #include "erase/erase.h"
@@ -13,7 +14,9 @@
 struct erasure {
     struct job_run *run;
     struct erase_what what;
-    uint64_t t; /* the commit as of which resources are chosen */
+    uint64_t t;      /* the commit as of which resources are chosen */
+    char note[48];   /* of the data store: counts of what went */
+    uint64_t n_soft; /* resources that are deleted */
     fhir_type patient, audit_event;
 };
 
@@ -24,8 +27,10 @@ MUST_USE err_code erase_select(struct erasure *x, struct err *e);
 /* ---- one.c ---- */
 /* One resource, or with t one version: it waits while something else is in the way. */
 MUST_USE err_code erase_one(struct erasure *x, store_number number, uint64_t t, struct err *e);
-/* A deletion as any other; nothing when it was changed behind the commit. */
-MUST_USE err_code erase_soft(struct erasure *x, const struct store_version *v, struct err *e);
+/* A deletion as any other; nothing when it was changed behind the commit.
+ *   gone  it is deleted now, by this run or by what came before it */
+MUST_USE err_code erase_soft(struct erasure *x, const struct store_version *v, bool *gone,
+                             struct err *e);
 /* ERR_CANCELLED: the job is to stop. */
 MUST_USE err_code erase_goes_on(const struct erasure *x, struct err *e);
 /* Resources of a type with an entry of this reference parameter to a resource, in any version up to
@@ -35,6 +40,28 @@ typedef err_code (*erase_hit_fn)(struct erasure *x, const struct store_index_hit
 MUST_USE err_code erase_each_referrer(struct erasure *x, fhir_type type,
                                       const struct search_param *p, const struct search_id *to,
                                       erase_hit_fn fn, struct err *e);
+
+/* ---- company.c ---- */
+#define ERASE_COMPANY_MOST 64u
+struct erase_company { /* strings owned by an arena */
+    sv ids[ERASE_COMPANY_MOST];
+    size_t n;
+};
+/* What stands in the place of a text when all was done: of a hard one, and of a soft one, whose
+ * count follows. */
+#define ERASE_OVER      SV_LIT("erased")
+#define ERASE_SOFT_OVER SV_LIT("deleted ")
+static inline bool erase_is_over(sv text)
+{
+    return text.len == 0 || sv_eq(text, ERASE_OVER) || sv_starts(text, ERASE_SOFT_OVER);
+}
+void erase_note_name(sv job_id, char out[48]);
+/* The commit as of which resources are chosen: the job's, or one from now on. */
+MUST_USE err_code erase_instant(struct erasure *x, const struct job *job, struct err *e);
+/* What waiting erasures ask for is hollow, and *out has those of them whose end comes with this
+ * one's. What cannot be done for one is left to it. ERR_CANCELLED, ERR_IO. */
+MUST_USE err_code erase_company(struct erasure *x, struct arena *a, struct erase_company *out,
+                                struct err *e);
 
 /* ---- audit.c ---- */
 /* AuditEvents about a resource go, when they are asked for. */

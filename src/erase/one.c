@@ -14,7 +14,7 @@ err_code erase_one(struct erasure *x, store_number number, uint64_t t, struct er
     for (;;) {
         struct err why;
         TRY(erase_goes_on(x, e));
-        err_code rc = store_erase(x->run->store, number, t, SV_NONE, &any, &why);
+        err_code rc = store_erase(x->run->store, number, t, sv_from(x->note), &any, &why);
         /* the one version has come to be the current one: a restore made the data store of an older
          * state of it */
         if (rc == ERR_PRECONDITION)
@@ -25,7 +25,19 @@ err_code erase_one(struct erasure *x, store_number number, uint64_t t, struct er
     }
 }
 
-err_code erase_soft(struct erasure *x, const struct store_version *v, struct err *e)
+/* It was changed since it was chosen: deleted, by an earlier run or by somebody else, or more. */
+static err_code look_again(struct erasure *x, const struct store_version *v, bool *gone,
+                           struct err *e)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new(ERASE_RESOURCE_MAX);
+    struct store_version now;
+    struct err why;
+    err_code rc = store_get_number_light(x->run->store, v->number, STORE_NOW, a, &now, &why);
+    *gone = rc == ERR_OK && now.method == STORE_METHOD_DELETE && now.version == v->version + 1;
+    return rc == ERR_OK || rc == ERR_NOT_FOUND ? ERR_OK : err_pass(e, &why);
+}
+
+err_code erase_soft(struct erasure *x, const struct store_version *v, bool *gone, struct err *e)
 {
     struct store_write w = { .type = v->type,
                              .id = v->id,
@@ -36,8 +48,10 @@ err_code erase_soft(struct erasure *x, const struct store_version *v, struct err
     struct err why;
     TRY(erase_goes_on(x, e));
     err_code rc = store_commit(x->run->store, &w, 1, &c, &why);
-    return rc == ERR_OK || rc == ERR_PRECONDITION || rc == ERR_NOT_FOUND ? ERR_OK
-                                                                         : err_pass(e, &why);
+    *gone = rc == ERR_OK;
+    if (rc == ERR_PRECONDITION || rc == ERR_NOT_FOUND)
+        return look_again(x, v, gone, e);
+    return rc == ERR_OK ? ERR_OK : err_pass(e, &why);
 }
 
 err_code erase_each_referrer(struct erasure *x, fhir_type type, const struct search_param *p,

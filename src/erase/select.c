@@ -137,7 +137,9 @@ static err_code select_type(struct erasure *x, struct err *e)
         if (!erase_in_window(x, v.instant_ms))
             continue;
         TRY(erase_audit_of(x, v.type, v.id, e));
-        TRY(x->what.soft ? erase_soft(x, &v, e) : erase_one(x, v.number, 0, e));
+        bool gone = false;
+        TRY(x->what.soft ? erase_soft(x, &v, &gone, e) : erase_one(x, v.number, 0, e));
+        x->n_soft += gone;
     }
     if (rc != ERR_EOF)
         return rc;

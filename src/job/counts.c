@@ -11,7 +11,7 @@ void job_count_end(struct job_engine *engine, const struct job *job)
 static uint64_t moved(const struct job_progress *p, bool bytes)
 {
     return bytes ? p->bytes_exported + p->bytes_imported
-                 : p->resources_exported + p->resources_imported;
+                 : p->resources_exported + p->resources_imported + p->resources_erased;
 }
 
 /* Where progress goes back, a part is done once more, and counts once more. */

@@ -28,14 +28,6 @@ static err_code forget_job(struct records *r, sv key, struct err *e)
     return records_write(r, w, sizeof w / sizeof w[0], e);
 }
 
-err_code job_run_erase_forget(struct job_run *run, struct err *e)
-{
-    CLEANUP(arena_free) struct arena *a = arena_new(4096);
-    const struct records_write w = { RECORDS_DELETE, job_key_params(a, run->job->id), SV_NONE };
-    TRY(records_write(run->cfg->records, &w, 1, e));
-    return records_scrub(run->cfg->records, e);
-}
-
 static err_code has_params(struct records *r, sv key, bool *out, struct err *e)
 {
     CLEANUP_BUF struct buf b = BUF_INIT(JOB_PARAMS_MAX);

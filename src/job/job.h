@@ -115,6 +115,7 @@ struct job_progress {
     uint64_t resources_customer_error, resources_server_error;
     uint64_t resources_with_issues; /* of those imported: minimal validation found something */
     uint64_t resources_exported, bytes_exported, objects_exported;
+    uint64_t resources_erased, versions_erased; /* erasure: erase/erase.h says what counts */
     uint64_t ranges_total, ranges_done;
     double throughput; /* resources per second since IN_PROGRESS */
     /* export, of the whole job: an estimate that grows exact; 0: not known yet */
@@ -262,7 +263,7 @@ struct job_counts {
     /* of those that have not ended: waiting, running, being cancelled */
     unsigned n_waiting, n_running, n_cancelling;
     uint64_t ended[JOB_N_STATUSES]; /* by their last status, since the engine was started */
-    /* What the progress of jobs tells of resources that were exported or imported, and of their
+    /* What the progress of jobs tells of resources that were exported, imported or erased, and of
      * bytes, since the engine was started. A job that a restart has taken up counts from its
      * begin. */
     uint64_t resources, bytes;

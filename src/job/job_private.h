@@ -184,6 +184,7 @@ struct job_entry { /* one unfinished job */
     uint64_t order;
     bool running;
     enum { KEEP_GOING, CANCEL, DROP } wish;
+    bool forgotten; /* erasure: as job_run.forgotten */
     atomic_bool halt;
     struct job_run *run; /* while it runs */
 };

@@ -64,6 +64,8 @@ static const struct field fields[] = {
     F("resourcesExported", COUNT, job.progress.resources_exported),
     F("bytesExported", COUNT, job.progress.bytes_exported),
     F("objectsExported", COUNT, job.progress.objects_exported),
+    F("resourcesErased", COUNT, job.progress.resources_erased),
+    F("versionsErased", COUNT, job.progress.versions_erased),
     F("rangesTotal", COUNT, job.progress.ranges_total),
     F("rangesDone", COUNT, job.progress.ranges_done),
     F("throughput", REAL, job.progress.throughput),

@@ -229,7 +229,10 @@ static void end_failed(struct running *running, struct job_change *change)
     struct err why;
     bool dropped = wish_of(running->engine, running->entry) == DROP;
     change->to = JOB_FAILED;
-    change->message = dropped ? SV_LIT("The data store was deleted") : sv_from(running->e.msg);
+    change->message = dropped                ? SV_LIT("The data store was deleted")
+                      : running->message.len ? arena_fmt(running->a, "%s. %.*s", running->e.msg,
+                                                         SV_FMT(buf_sv(&running->message)))
+                                             : sv_from(running->e.msg);
     if (!dropped)
         LOG_ERR("job_failed", &running->e, LOG_STR("job", running->entry->id));
     /* what no manifest names is nobody's */
@@ -392,6 +395,7 @@ static void *runner(void *arg)
                                         .world = s.engine->cfg.world,
                                         .pool = s.engine->pool,
                                         .cfg = &s.engine->cfg,
+                                        .forgotten = s.entry->forgotten,
                                         .halt = &s.entry->halt,
                                         .export_object_bytes = s.engine->cfg.export_object_bytes,
                                         .import_chunk_bytes = s.engine->cfg.import_chunk_bytes },

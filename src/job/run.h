@@ -16,7 +16,7 @@ struct job_kind_ops {
     /* Runs to the end or to a stop. On ERR_OK *status is COMPLETED or COMPLETED_WITH_ERRORS. Any
      * error but ERR_CANCELLED makes the job FAILED with the error's message. It is called again
      * after a restart and must take up where it was. message: what Describe shows; may stay
-     * empty. */
+     * empty. Of a FAILED job it stands behind the error's. */
     err_code (*run)(struct job_run *r, job_status *status, struct buf *message, struct err *e);
     /* Remove what a cancelled or failed run wrote. NULL: that stays, and a job that has come to its
      * end can be cancelled no more. */
@@ -64,6 +64,7 @@ struct job_run {
     size_t export_object_bytes, import_chunk_bytes;
     struct job_kept *kept; /* of a served export; NULL: its files are not ours to keep */
     const struct import_bounds *import_bounds; /* NULL: the default; tests give others */
+    bool forgotten;          /* erasure: job_run_erase_forget() was done for it by this process */
     const atomic_bool *halt; /* leave between blocks with ERR_CANCELLED; the engine knows why */
     struct {
         pthread_mutex_t lock;
@@ -111,8 +112,21 @@ MUST_USE err_code job_run_earlier_delete(struct job_run *run, sv name, struct er
 /* Erasure: files of served exports of the data store go, what exports left to later ones, and what
  * exports that have ended asked for: patients, filters, the query of their URL. */
 MUST_USE err_code job_run_copies_drop(struct job_run *run, struct err *e);
-/* Erasure: what it was asked for is in none of the files of the records when this returns. */
-MUST_USE err_code job_run_erase_forget(struct job_run *run, struct err *e);
+/* Erasure: the next one that waits behind this run, and behind *after when that is not 0, with
+ * nothing but erasures of the data store in between. It waits until this run is over. Its place
+ * goes to *after. *there: false when there is none; the job's strings are the arena's. */
+MUST_USE err_code job_run_company(struct job_run *run, uint64_t *after, struct arena *a,
+                                  struct job *out, bool *there, struct err *e);
+/* job_run_set_instant() for one of these. It is IN_PROGRESS from then on. ERR_CANCELLED: it is to
+ * be cancelled. */
+MUST_USE err_code job_run_company_instant(struct job_run *run, const struct job *job, uint64_t t,
+                                          int64_t instant_ms, struct err *e);
+/* Erasure: what it was asked for, and what the company was, is in none of the files of the records
+ * when this returns. Again is nothing.
+ *   left  stands in the place of the text from then on, as job.erase; empty: nothing does
+ *   ids   of the company */
+MUST_USE err_code job_run_erase_forget(struct job_run *run, sv left, const sv *ids, size_t n,
+                                       struct err *e);
 
 #define JOB_FILE_BYTES 4096u /* that a file takes of a disk beside its bytes, or in their place */
 /* ERR_NO_SPACE: so little of the data folder's disk is free that no job may write there. */

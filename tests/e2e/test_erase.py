@@ -2,6 +2,7 @@
 restore; everything else answers as before. A plain list of what there is, kept here, says what must be left."""
 import json
 import random
+import re
 import threading
 import time
 
@@ -44,6 +45,7 @@ def done(fhir, path, name):
     job = job_of(fhir.post(path, None, content_type=None))
     status = ended(fhir, name, job)
     assert status["status"] == "COMPLETED", status
+    assert set(status["summary"]) == {"resources", "versions"}
     assert status["jobId"] == job and fhir.base.split("/")[-2] == status["datastoreId"]
     return status
 
@@ -123,6 +125,8 @@ def test_a_purged_patient_is_nowhere(alone):
     assert files_with(server.data, "secret-gone-text"), "the test could not be true"
     patients, observations = found(fhir, "Patient?_count=1000"), found(fhir, "Observation?_count=1000")
     status = done(fhir, "Patient/gone/$purge", "purge")
+    # the Patient with 3 versions, 5 Observations of which one was deleted, and one version of somebody else's
+    assert status["summary"] == {"resources": 6, "versions": 10}
     assert "S3" in status["message"]
     assert fhir.get("Patient/gone").status == 404 and fhir.get("Patient/gone/_history").status == 404
     assert fhir.get("Patient/gone/_history/1").status == 404
@@ -203,13 +207,15 @@ def test_bulk_delete_soft_and_hard_within_a_span(alone):
     wait(lambda: put(fhir, patient("between")).json["meta"]["lastUpdated"] > cut, {True})
     for n in range(10):
         put(fhir, observation(f"new{n}", "p", f"secret-new{n}"))
-    done(fhir, "Observation/$bulk-delete?end=1969", "bulk-delete")
+    assert done(fhir, "Observation/$bulk-delete?end=1969", "bulk-delete")["summary"] == {"resources": 0, "versions": 0}
     assert len(found(fhir, "Observation?_count=100")) == 20
-    done(fhir, f"Observation/$bulk-delete?end={cut}", "bulk-delete")
+    assert done(fhir, f"Observation/$bulk-delete?end={cut}", "bulk-delete")["summary"] == {"resources": 10, "versions": 0}
     assert found(fhir, "Observation?_count=100") == {f"Observation/new{n}" for n in range(10)}
     assert fhir.get("Observation/old3").status == 410
     assert fhir.get("Observation/old3/_history/1").json["code"]["text"] == "secret-old3"
-    done(fhir, f"Observation/$bulk-delete?isHardDelete=true&_since={cut}", "bulk-delete")
+    hard = done(fhir, f"Observation/$bulk-delete?isHardDelete=true&_since={cut}", "bulk-delete")
+    # the deletions of the others are later than the cut, too
+    assert hard["summary"] == {"resources": 20, "versions": 30}
     assert found(fhir, "Observation?_count=100") == set()
     assert fhir.get("Observation/new3").status == 404 == fhir.get("Observation/old3/_history/1").status
     assert fhir.get("Observation/_history").json.get("entry", []) == []
@@ -306,19 +312,28 @@ def test_kills_while_purging(tmp_path):
             json.dumps(observation(f"o{i}-{k}", f"p{i}", f"secret-p{i}-{k}")) for i in range(kills + 2) for k in range(60)]
         server.put_object("s3://input/x/all.ndjson", "\n".join(lines))
         assert server.import_all(store, "s3://input/x/")["JobStatus"] == "COMPLETED"
+        lines = [json.dumps(patient(f"{one}{i}")) for one in "xyz" for i in range(kills)]
+        for n in range(2):
+            server.put_object(f"s3://input/more{n}/all.ndjson", "\n".join(lines))
+            assert server.import_all(store, f"s3://input/more{n}/")["JobStatus"] == "COMPLETED"
         for i in range(kills):
             fhir = server.fhir(store)
             job = job_of(fhir.post(f"Patient/p{i}/$purge", None, content_type=None))
+            more = [job_of(fhir.post(f"Patient/{one}{i}/$erase", None, content_type=None)) for one in "xyz"]
             time.sleep(rnd.random() * 0.4)  # the moment of the kill is what is tried, no result depends on it
             server.kill()
             server.start()
             fhir = server.fhir(store)
-            assert ended(fhir, "purge", job)["status"] == "COMPLETED"
+            told = [ended(fhir, "purge", job)] + [ended(fhir, "erase", one) for one in more]
+            assert [t["status"] for t in told] == ["COMPLETED"] * 4
+            # each job's own, and each resource once, however often the work began anew
+            assert [t["summary"] for t in told] == [{"resources": 61, "versions": 61}] + [
+                {"resources": 1, "versions": 2}] * 3
             assert fhir.get(f"Patient/p{i}").status == 404
             assert fhir.get(f"Observation?subject=Patient/p{i}&_summary=count").json["total"] == 0
         assert fhir.get("Observation?_summary=count").json["total"] == 120
         assert len(found(fhir, "Observation?_count=1000")) == 120
-        assert files_with(server.data, *[f"secret-p{i}-" for i in range(kills)]) == []
+        assert files_with(server.data, *[f"secret-p{i}-" for i in range(kills)], "Markx", "Marky", "Markz") == []
         server.stop()
         checked(server.data)
         server.start()
@@ -360,6 +375,68 @@ def test_it_waits_for_the_snapshot_of_a_backup(alone):
         assert fhir.get(f"$erase/{job}").json["status"] != "COMPLETED"
     (server.data / "backup").rmdir()
     assert ended(fhir, "erase", job)["status"] == "COMPLETED"
+
+
+def test_erasures_that_wait_are_done_with_one_rewrite(tmp_path):
+    """One that runs is held at its end; of those behind it the first does the work of all, up to a job of another kind."""
+    with Server(tmp_path / "data", "--audit", str(tmp_path / "audit")) as server:
+        store = server.create_store()
+        fhir = server.fhir(store)
+        lines = [json.dumps(patient(f"p{i}")) for i in range(100)]
+        server.put_object("s3://input/x/all.ndjson", "\n".join(lines))
+        assert server.import_all(store, "s3://input/x/")["JobStatus"] == "COMPLETED"
+        (server.data / "backup").mkdir()  # as while fhirlake backup copies from there
+        held = job_of(fhir.post("Patient/p0/$erase", None, content_type=None))
+        wait(lambda: fhir.get("Patient/p0").status, {404})
+        names = [job_of(fhir.post(f"Patient/p{i}/$erase", None, content_type=None)) for i in range(1, 10)]
+        hard = job_of(fhir.post("Observation/$bulk-delete?isHardDelete=true", None, content_type=None))
+        exported = server.start_export(store)
+        last = job_of(fhir.post("Patient/p10/$erase", None, content_type=None))
+        (server.data / "backup").rmdir()
+        first = ended(fhir, "erase", names[-1])
+        # whoever is done first, nothing of any of them is there
+        assert files_with(server.data, *[f"Markp{i}\"" for i in range(10)]) == []
+        told = [first] + [ended(fhir, "erase", job) for job in [held, *names, last]] + [ended(fhir, "bulk-delete", hard)]
+        assert {t["status"] for t in told} == {"COMPLETED"}
+        assert all("S3" in t["message"] for t in told)
+        assert [t["summary"] for t in told] == [{"resources": 1, "versions": 1}] * 12 + [{"resources": 0, "versions": 0}]
+        folder = server.folder(server.wait_export(store, exported)["OutputDataConfig"]["S3Configuration"]["S3Uri"])
+        assert sum(len(p.read_bytes().splitlines()) for p in folder.rglob("*.ndjson")) == 90
+        assert files_with(server.data, "Markp10\"") == []
+        assert fhir.get("Patient?_summary=count").json["total"] == 89
+        # the one that was held may have seen some of those behind it
+        wrote = re.findall(r" erased job=(\w+) .*jobs=(\d+)", server.log_text())
+        assert len(wrote) in (2, 3) and sum(int(n) for _, n in wrote) == 12
+        assert wrote[0][0] == held and wrote[-1] == (last, "1")
+        server.stop()
+        lines = [json.loads(line) for p in (tmp_path / "audit").glob("audit-*.jsonl") for line in p.read_text().splitlines()]
+        ends = json.dumps([r for r in lines if r.get("eventName") == "EraseJobEnded"])
+        assert all(job in ends for job in [held, *names, hard, last])
+        checked(server.data)
+        server.start()
+
+
+def test_what_a_failed_erasure_left_is_finished_by_the_next_one(alone):
+    server = alone
+    store = server.create_store()
+    fhir = server.fhir(store)
+    put(fhir, patient("p3"))
+    put(fhir, patient("p4"))
+    # open files go on; what looks at the folder fails
+    folder = server.data / "stores" / store
+    folder.rename(server.data / "away")
+    failed = ended(fhir, "erase", job_of(fhir.post("Patient/p3/$erase", None, content_type=None)))
+    assert failed["status"] == "FAILED"
+    assert "next erasure in this data store takes it off the disk" in failed["message"]
+    assert failed["summary"] == {"resources": 1, "versions": 1}
+    assert fhir.get("Patient/p3").status == 404
+    (server.data / "away").rename(folder)
+    assert files_with(server.data, "Markp3\"") != []
+    done(fhir, "Patient/p4/$erase", "erase")
+    assert files_with(server.data, "Markp3\"", "Markp4\"") == []
+    server.stop()
+    checked(server.data)
+    server.start()
 
 
 def test_the_audit_log_says_who_erased_what(tmp_path):

@@ -30,6 +30,20 @@ static void put_time(struct json_writer *w, const char *name, int64_t ms)
     json_kv_str(w, name, sv_make(when, sizeof when));
 }
 
+/* A job that has ended says what it came to. */
+static void put_summary(struct json_writer *w, const struct job *job)
+{
+    if (!job_status_is_final(job->status))
+        return;
+    json_key(w, "summary");
+    json_obj(w);
+    json_key(w, "resources");
+    json_u64(w, job->progress.resources_erased);
+    json_key(w, "versions");
+    json_u64(w, job->progress.versions_erased);
+    json_obj_end(w);
+}
+
 err_code rest_erase_status(struct rest_call *call, struct err *e)
 {
     struct job job;
@@ -50,6 +64,7 @@ err_code rest_erase_status(struct rest_call *call, struct err *e)
     json_kv_str(&w, "status", sv_from(job_status_name(job.status)));
     put_time(&w, "submittedTime", job.submit_ms);
     put_time(&w, "endTime", job.end_ms);
+    put_summary(&w, &job);
     if (job.message.len)
         json_kv_str(&w, "message", job.message);
     json_obj_end(&w);

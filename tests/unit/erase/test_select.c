@@ -206,6 +206,32 @@ TEST(erase, of_a_type_keeps_to_its_span)
     assert_int_equal(versions("Observation", "o1"), 0);
 }
 
+/* A run that goes on counts what the one before it did; what was changed meanwhile stays. */
+TEST(erase, of_a_soft_kind_counts_what_is_deleted_however_often_it_begins)
+{
+    (void)state;
+    static const atomic_bool halt;
+    struct job_run run = { .store = st, .halt = &halt };
+    put("Observation", "s0", "");
+    put("Observation", "s1", "");
+    put("Observation", "s2", "");
+    struct erasure x = { .run = &run,
+                         .what = { ERASE_TYPE, type("Observation"), .soft = true },
+                         .t = store_last(st).t,
+                         .patient = type("Patient"),
+                         .audit_event = type("AuditEvent") };
+    put("Observation", "s1", NULL);
+    put("Observation", "s2", ",\"status\":\"final\"");
+    job_run_init(&run);
+    for (int i = 0; i < 2; i++) {
+        x.n_soft = 0;
+        OK(erase_select(&x, e));
+        assert_int_equal(x.n_soft, 2);
+    }
+    assert_true(there("Observation", "s2", STORE_NOW));
+    job_run_done(&run);
+}
+
 TEST(erase, that_is_to_stop_stops)
 {
     (void)state;
@@ -232,6 +258,7 @@ int main(void)
         EACH(of_audit_events_is_asked_for),
         EACH(that_goes_on_leaves_alone_what_took_the_free_id),
         EACH(of_a_type_keeps_to_its_span),
+        EACH(of_a_soft_kind_counts_what_is_deleted_however_often_it_begins),
         EACH(that_is_to_stop_stops),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
