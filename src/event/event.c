@@ -63,6 +63,7 @@ static void configure(struct events *events, const struct events_config *cfg)
 
 static void done(struct events *events)
 {
+    event_token_free(events->locked.token);
     event_post_free(events->post);
     pthread_mutex_destroy(&events->locked.lock);
     pthread_cond_destroy(&events->locked.changed);
@@ -100,6 +101,25 @@ err_code events_start(const struct events_config *cfg, struct events **out, stru
         return rc;
     }
     *out = events;
+    return ERR_OK;
+}
+
+err_code events_read_token(struct events *events, const char *path, struct err *e)
+{
+    CLEANUP_BUF struct buf token = BUF_INIT(EVENTS_TOKEN_MAX);
+    err_code rc = read_token(path, &token, e);
+    char *now = rc == ERR_OK ? strndup(token.ptr, token.len) : NULL;
+    if (token.ptr)
+        explicit_bzero(token.ptr, token.cap);
+    TRY(rc);
+    if (now == NULL)
+        abort();
+    pthread_mutex_lock(&events->locked.lock);
+    char *before = events->locked.token;
+    events->locked.token = now;
+    pthread_cond_broadcast(&events->locked.changed);
+    pthread_mutex_unlock(&events->locked.lock);
+    event_token_free(before);
     return ERR_OK;
 }
 

@@ -56,6 +56,10 @@ MUST_USE err_code events_check_url(const char *url, struct err *e);
 /* Reads what waits since earlier processes, and starts the sender. ERR_INVALID: the URL, or the
  * token; ERR_DENIED: others can read the token's file. */
 MUST_USE err_code events_start(const struct events_config *cfg, struct events **out, struct err *e);
+/* Another token, from this file: it goes with each event from now on, and one that waits to be
+ * tried again is tried at once. On failure nothing changes. Errors as of the file in
+ * events_start(). */
+MUST_USE err_code events_read_token(struct events *events, const char *path, struct err *e);
 /* Breaks off a transfer that is under way; what waits stays for the next start. NULL is allowed. */
 void events_stop(struct events *events);
 

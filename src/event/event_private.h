@@ -25,6 +25,7 @@ struct events {
         pthread_cond_t changed;
         uint64_t last_order; /* of an event */
         bool news;           /* an event came since the sender looked */
+        char *token;         /* another one, which the sender has not taken yet; NULL: none */
     } locked;
 };
 
@@ -47,6 +48,9 @@ struct event_answer {
 };
 /* token: empty, or what is sent as Authorization: Bearer; copied */
 struct event_post *event_post_new(const char *url, sv token, uint64_t timeout_ms);
+void event_token_free(char *token); /* overwritten; NULL: nothing */
+/* Another one, by the thread that posts. */
+void event_post_token(struct event_post *post, sv token);
 void event_post_free(struct event_post *post);
 /* Waits for the answer, at most timeout_ms, or until *stop is set and event_post_wake() called. */
 void event_post(struct event_post *post, sv body, const atomic_bool *stop,

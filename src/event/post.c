@@ -38,14 +38,25 @@ static void add_header(struct event_post *post, const char *line)
             abort();                                                \
     } while (0)
 
-struct event_post *event_post_new(const char *url, sv token, uint64_t timeout_ms)
+void event_token_free(char *token)
 {
-    struct event_post *post = calloc(1, sizeof *post);
-    const char *ca = getenv("SSL_CERT_FILE");
+    if (token)
+        explicit_bzero(token, strlen(token));
+    free(token);
+}
+
+static void free_headers(struct event_post *post)
+{
+    for (struct curl_slist *x = post->headers; x; x = x->next)
+        explicit_bzero(x->data, strlen(x->data));
+    curl_slist_free_all(post->headers);
+    post->headers = NULL;
+}
+
+void event_post_token(struct event_post *post, sv token)
+{
     char line[EVENTS_TOKEN_MAX + 64];
-    if (post == NULL || (post->easy = curl_easy_init()) == NULL ||
-        (post->multi = curl_multi_init()) == NULL)
-        abort();
+    free_headers(post);
     add_header(post, "Content-Type: application/json");
     /* no round trip to ask for leave */
     add_header(post, "Expect:");
@@ -54,8 +65,18 @@ struct event_post *event_post_new(const char *url, sv token, uint64_t timeout_ms
         add_header(post, line);
         explicit_bzero(line, sizeof line);
     }
-    SET(CURLOPT_URL, url);
     SET(CURLOPT_HTTPHEADER, post->headers);
+}
+
+struct event_post *event_post_new(const char *url, sv token, uint64_t timeout_ms)
+{
+    struct event_post *post = calloc(1, sizeof *post);
+    const char *ca = getenv("SSL_CERT_FILE");
+    if (post == NULL || (post->easy = curl_easy_init()) == NULL ||
+        (post->multi = curl_multi_init()) == NULL)
+        abort();
+    SET(CURLOPT_URL, url);
+    event_post_token(post, token);
     SET(CURLOPT_USERAGENT, "fhirlake/" FHIRLAKE_VERSION);
     SET(CURLOPT_NOSIGNAL, 1L);
     SET(CURLOPT_FOLLOWLOCATION, 0L);
@@ -79,7 +100,7 @@ void event_post_free(struct event_post *post)
     curl_easy_cleanup(post->easy);
     /* nothing is attached any more */
     (void)curl_multi_cleanup(post->multi);
-    curl_slist_free_all(post->headers);
+    free_headers(post);
     free(post);
 }
 

@@ -45,12 +45,13 @@ static void wait_for_news(struct events *events)
     pthread_mutex_unlock(&events->locked.lock);
 }
 
+/* Another token ends it. */
 static void wait_ms(struct events *events, uint64_t ms)
 {
     const struct timespec until = clock_mono_at(clock_mono_us() + ms * 1000);
     int rc = 0;
     pthread_mutex_lock(&events->locked.lock);
-    while (rc != ETIMEDOUT && !atomic_load(&events->stopping))
+    while (rc != ETIMEDOUT && !atomic_load(&events->stopping) && events->locked.token == NULL)
         rc = pthread_cond_timedwait(&events->locked.changed, &events->locked.lock, &until);
     pthread_mutex_unlock(&events->locked.lock);
 }
@@ -137,6 +138,17 @@ static void not_taken(struct sender *s, const struct event_answer *answer)
     wait_ms(s->events, pause_ms(s, answer->wait_ms));
 }
 
+static void take_token(struct events *events)
+{
+    pthread_mutex_lock(&events->locked.lock);
+    char *token = events->locked.token;
+    events->locked.token = NULL;
+    pthread_mutex_unlock(&events->locked.lock);
+    if (token)
+        event_post_token(events->post, sv_from(token));
+    event_token_free(token);
+}
+
 static void send_one(struct sender *s)
 {
     struct events *events = s->events;
@@ -149,6 +161,7 @@ static void send_one(struct sender *s)
         give_up(s, "too many wait");
         return;
     }
+    take_token(events);
     event_post(events->post, buf_sv(&s->body), &events->stopping, &answer);
     if (answer.broken_off)
         return;

@@ -42,6 +42,15 @@ struct s3_credentials {
 typedef err_code (*s3_credentials_fn)(void *ctx, sv refused_key_id, struct arena *a,
                                       struct s3_credentials *out, struct err *e);
 
+/* A key pair that is read again while it is used; thread-safe. */
+struct s3_held;
+struct s3_held *s3_held_new(const struct s3_credentials *first); /* copied */
+void s3_held_free(struct s3_held *held);
+void s3_held_set(struct s3_held *held, const struct s3_credentials *now); /* copied */
+/* s3_credentials_fn; ctx: one that is held. The newest pair, as the arena's. */
+err_code s3_held_give(void *ctx, sv refused_key_id, struct arena *a, struct s3_credentials *out,
+                      struct err *e);
+
 struct s3_client;
 MUST_USE err_code s3_client_new(const struct s3_endpoint *ep, s3_credentials_fn cred,
                                 void *cred_ctx, const atomic_bool *cancel, struct s3_client **out,

@@ -51,6 +51,7 @@ struct rooms {
     char stores_path[PATH_MAX], jobs_path[PATH_MAX], exports_path[PATH_MAX];
     struct s3_endpoint s3, sts;
     struct kms_room kms;
+    struct own_keys own;
     struct auth *auth;
     struct callers callers;
     struct clients_room clients;
@@ -60,7 +61,7 @@ struct rooms {
     struct store_env *env;
     struct store_registry *stores;
     struct parking *parking;
-    struct events *events;   /* NULL: nobody is told */
+    struct news news;
     struct metrics *metrics; /* NULL: nobody asks for them */
     struct audit *audit;     /* NULL: none */
     struct audit_room told;  /* when a job ends */
@@ -137,13 +138,14 @@ static err_code read_roles(void *ctx, struct err *e)
 static err_code open_world(struct rooms *rooms, struct err *e)
 {
     const struct server_config *config = &rooms->cfg;
-    bool no_roles = config->roles && strcmp(config->roles, "none") == 0;
+    bool at_roles = false, no_roles = config->roles && strcmp(config->roles, "none") == 0;
     TRY(auth_show(rooms->auth, callers_check, &rooms->cfg, e));
     if (auth_bearer(rooms->auth))
         TRY(bearer_show(auth_bearer(rooms->auth), callers_check_roles, &rooms->cfg, e));
     struct sink_config sc = { .roles_file = no_roles ? NULL : config->roles,
                               .make_buckets = config->make_buckets,
-                              .sync = config->sync_objects };
+                              .sync = config->sync_objects,
+                              .at_roles = &at_roles };
     if (config->s3_endpoint) {
         set_endpoint(&rooms->s3, config, config->s3_endpoint);
         sc.s3 = &rooms->s3;
@@ -153,16 +155,17 @@ static err_code open_world(struct rooms *rooms, struct err *e)
         TRY(naming("--objects", rooms->objects_path, file_mkdirs(rooms->objects_path, e), e));
         sc.objects_dir = rooms->objects_path;
     }
+    own_watch(&rooms->own,
+              config->sts_endpoint || config->kms_endpoint ? config->s3_credentials : NULL,
+              rooms->watch);
     if (config->sts_endpoint) {
         set_endpoint(&rooms->sts, config, config->sts_endpoint);
         sc.sts = &rooms->sts;
         TRY(own_credentials(config, "--sts-endpoint", rooms->arena, &sc.own, e));
     }
-    TRY(kms_room_open(config, rooms->arena, &rooms->kms, e));
-    if (rooms->kms.kms) {
+    TRY(kms_room_open(config, rooms->arena, &rooms->kms, &sc.own, e));
+    if (rooms->kms.kms)
         sc.kms = &rooms->kms.endpoint;
-        sc.own = rooms->kms.own;
-    }
     const struct watch_files roles = { .event = "roles",
                                        .note = "the roles before stay",
                                        .paths = { sc.roles_file },
@@ -171,7 +174,9 @@ static err_code open_world(struct rooms *rooms, struct err *e)
     if (sc.roles_file)
         watch_add(rooms->watch, &roles);
     err_code rc = sink_world_new(&sc, &rooms->world, e);
-    TRY(sc.roles_file ? naming("--roles", sc.roles_file, rc, e) : rc);
+    TRY(at_roles ? naming("--roles", sc.roles_file, rc, e) : rc);
+    rooms->own.world = rooms->world;
+    rooms->own.kms = &rooms->kms;
     if (sc.objects_dir)
         LOG(LOG_INFO, "objects", LOG_STR("store", "directory"), LOG_STR("encryption", "none"),
             LOG_STR(
@@ -184,29 +189,6 @@ static err_code open_world(struct rooms *rooms, struct err *e)
                              : "any well-formed DataAccessRoleArn is accepted; give --roles or "
                                "--sts-endpoint"));
     return ERR_OK;
-}
-
-/* ---- what data stores do on their own ---- */
-
-#define REINDEX_LOG_US (30u * 1000000u) /* progress is worth a line that often */
-
-static void on_reindex(void *ctx, const struct store_reindex *r)
-{
-    static const char *const states[] = { "begun", "under way", "done", "stopped", "failed" };
-    /* When progress of any data store was told last. */
-    static _Atomic uint64_t last_us;
-    (void)ctx;
-    if (r->state == STORE_REINDEX_UNDER_WAY && clock_mono_us() - last_us < REINDEX_LOG_US)
-        return;
-    last_us = clock_mono_us();
-    if (r->state == STORE_REINDEX_FAILED) {
-        LOG_ERR("search-index", r->why, LOG_SV("datastore", r->store), LOG_STR("state", "failed"),
-                LOG_INT("versions", r->n_done),
-                LOG_STR("note", "searches read resources until the server is started again"));
-        return;
-    }
-    LOG(LOG_INFO, "search-index", LOG_SV("datastore", r->store), LOG_STR("state", states[r->state]),
-        LOG_INT("versions", r->n_done), LOG_STR("note", "entries of an older form are made anew"));
 }
 
 /* ---- data stores of an older program ---- */
@@ -272,7 +254,7 @@ static err_code open_monitor(struct rooms *rooms, struct err *e)
                                               .jobs = rooms->jobs,
                                               .stores = rooms->stores,
                                               .http = rooms->http,
-                                              .events = rooms->events,
+                                              .events = rooms->news.events,
                                               .audit = rooms->audit,
                                               .tls = rooms->tls,
                                               .auth = rooms->auth,
@@ -321,7 +303,7 @@ static err_code rooms_open(struct rooms *rooms, struct err *e)
     TRY(open_world(rooms, e));
     TRY(tls_open(config, rooms->watch, &rooms->tls, e));
     rooms->env = store_env_new((size_t)config->cache_mib << 20, BACKGROUND);
-    store_env_on_reindex(rooms->env, on_reindex, NULL);
+    store_env_on_reindex(rooms->env, news_reindex, NULL);
     TRY(keys_open(config, rooms->kms.kms, rooms->env, &rooms->keeper, e));
     (void)snprintf(uri, sizeof uri, "rocksdb:%s", rooms->stores_path);
     TRY(check_layouts(rooms, uri, e));
@@ -332,7 +314,7 @@ static err_code rooms_open(struct rooms *rooms, struct err *e)
                                  PARKED_PAUSE_US };
     TRY(parking_new(&pc, &rooms->parking, e));
     store_registry_bound(rooms->stores, &files.stores);
-    TRY(news_start(config, rooms->records, &rooms->events, e));
+    TRY(news_start(config, rooms->records, rooms->watch, &rooms->news, e));
     rooms->told = (struct audit_room){ rooms->parking, rooms->audit, sv_from(config->region),
                                        sv_from(config->account_id) };
     struct job_engine_config jc = { .kinds = { &export_ops, &import_ops, &erase_ops },
@@ -346,7 +328,7 @@ static err_code rooms_open(struct rooms *rooms, struct err *e)
                                     .served_limits = served_limits(config),
                                     .min_free_bytes = (uint64_t)config->min_free_mib << 20,
                                     .no_reuse = !config->export_reuse,
-                                    .events = rooms->events,
+                                    .events = rooms->news.events,
                                     .ended = audit_room_job_ended,
                                     .ended_ctx = &rooms->told };
     TRY(job_engine_start(&jc, &rooms->jobs, e));
@@ -361,7 +343,7 @@ static err_code rooms_open(struct rooms *rooms, struct err *e)
                                  .kms = rooms->kms.kms,
                                  .parking = rooms->parking,
                                  .metrics = rooms->metrics,
-                                 .events = rooms->events,
+                                 .events = rooms->news.events,
                                  .audit = rooms->audit,
                                  .audit_strict = config->audit_strict,
                                  .region = sv_from(config->region),
@@ -424,7 +406,7 @@ static void rooms_close(struct rooms *rooms)
     service_free(rooms->service);
     metrics_free(rooms->metrics);
     job_engine_stop(rooms->jobs);
-    events_stop(rooms->events);
+    events_stop(rooms->news.events);
     audit_close(rooms->audit);
     parking_free(rooms->parking);
     store_registry_free(rooms->stores);

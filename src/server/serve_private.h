@@ -40,7 +40,7 @@
 #include <sys/types.h>
 
 /* ---- watch.c ---- */
-#define WATCH_MAX   8u /* groups of files */
+#define WATCH_MAX   10u /* groups of files */
 #define WATCH_PATHS 2u
 struct watch_files {                /* what is read together; all borrowed until watch_free() */
     const char *event;              /* of the lines of the log */
@@ -143,12 +143,22 @@ MUST_USE err_code own_credentials(const struct server_config *config, const char
                                   struct arena *a, struct s3_credentials *out, struct err *e);
 struct kms_room { /* stays where it is */
     struct s3_endpoint endpoint;
-    struct s3_credentials own;
+    struct s3_held *own;
     struct kms *kms; /* under these; NULL: the options name none */
 };
+/* own: the keys; untouched when the options name no KMS. */
 MUST_USE err_code kms_room_open(const struct server_config *config, struct arena *a,
-                                struct kms_room *out, struct err *e);
+                                struct kms_room *out, struct s3_credentials *own, struct err *e);
 void kms_room_close(struct kms_room *room);
+struct sink_world;
+struct own_keys { /* where fhirlake's own keys are used; borrowed until watch_free() */
+    const char *path;
+    struct sink_world *world; /* set before watch_start() */
+    struct kms_room *kms;
+};
+/* Before they are read for the first time. path: of --s3-credentials; NULL: they are not read
+ * again. */
+void own_watch(struct own_keys *own, const char *path, struct watch *watch);
 
 /* ---- audit.c ---- */
 /* The audit log that the options name; *out stays as it is when they name none. */
@@ -208,8 +218,16 @@ void machine_check_sizes(const struct server_config *config);
 /* ---- news.c ---- */
 /* Starts the sender that --events-url asks for. What it has to say goes to the log. Nothing is
  * started without that option; then *out stays as it is. */
+struct news { /* borrowed until watch_free() */
+    const char *token_file;
+    struct events *events; /* NULL: the options name no endpoint */
+};
 MUST_USE err_code news_start(const struct server_config *config, struct records *records,
-                             struct events **out, struct err *e);
+                             struct watch *watch, struct news *out, struct err *e);
+
+struct store_reindex;
+/* store_reindex_fn: a line of the log for each state, and one a while for how far it is. */
+void news_reindex(void *ctx, const struct store_reindex *r);
 
 /* ---- process.c ---- */
 /* The families process_*: processor time, memory, descriptors, and when the process began. */

@@ -36,7 +36,7 @@ struct entry {
 
 struct assume_cache {
     const struct s3_endpoint *sts;
-    const struct s3_credentials *own;
+    struct s3_held *own;
     int64_t (*now_ms)(void); /* the wall clock, or a test's */
     uint64_t seed; /* names come from outside: which ones share a bucket is not theirs to say */
     struct {
@@ -48,8 +48,7 @@ struct assume_cache {
     } locked; /* touch only while holding locked.lock */
 };
 
-struct assume_cache *assume_cache_new(const struct s3_endpoint *sts,
-                                      const struct s3_credentials *own)
+struct assume_cache *assume_cache_new(const struct s3_endpoint *sts, struct s3_held *own)
 {
     struct assume_cache *cache = calloc(1, sizeof *cache);
     if (cache == NULL)
@@ -210,7 +209,9 @@ static err_code call_sts(struct assume_cache *cache, const struct assume_who *wh
                                    .source_arn = who->source_arn,
                                    .source_account = who->source_account,
                                    .cancel = who->cancel };
-    return sts_assume_role(cache->sts, cache->own, &req, a, out, e);
+    struct s3_credentials own;
+    TRY(s3_held_give(cache->own, SV_NONE, a, &own, e));
+    return sts_assume_role(cache->sts, &own, &req, a, out, e);
 }
 
 /* Until another thread has renewed something. Of a cancel there is nothing to hear but the flag, so

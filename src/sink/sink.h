@@ -34,6 +34,7 @@ struct sink_config {
     /* directory store: nobody but us changes its files, so that a copy may be a second name of the
      * same file */
     bool links;
+    bool *at_roles; /* out: whatever fails, it is the roles file; NULL: nobody asks */
 };
 /* ERR_INVALID names what is missing or wrong in the configuration or the roles file, and its place
  * ("roles[1].allow[0]"). Removes what writers that died left in the directory store. */
@@ -42,6 +43,8 @@ MUST_USE err_code sink_world_new(const struct sink_config *cfg, struct sink_worl
 /* Reads the roles file, which the world must have, again: it counts for each sink that is opened
  * from now on. On failure the roles before stay. Errors as of the roles in sink_world_new(). */
 MUST_USE err_code sink_world_read_roles(struct sink_world *world, const char *path, struct err *e);
+/* Other keys of fhirlake's own: they count for each call from now on. Copied. */
+void sink_world_set_own(struct sink_world *world, const struct s3_credentials *own);
 void sink_world_free(struct sink_world *world);
 DEFINE_CLEANUP(struct sink_world, sink_world_free)
 

@@ -62,8 +62,7 @@ struct assume_who {
     const atomic_bool *cancel;
 };
 /* borrowed */
-struct assume_cache *assume_cache_new(const struct s3_endpoint *sts,
-                                      const struct s3_credentials *own);
+struct assume_cache *assume_cache_new(const struct s3_endpoint *sts, struct s3_held *own);
 void assume_cache_free(struct assume_cache *cache);
 /* Before the first call: another clock than the wall's, for tests of what expires. */
 void assume_cache_clock(struct assume_cache *cache, int64_t (*now_ms)(void));
@@ -82,7 +81,7 @@ struct sink_world {
     char boot[40];     /* without sync: which start of the machine this is */
     bool has_kms;
     struct s3_endpoint s3, sts, kms;
-    struct s3_credentials own;
+    struct s3_held *own;
     struct assume_cache *assume; /* or NULL */
     struct {
         pthread_mutex_t lock;

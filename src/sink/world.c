@@ -74,6 +74,14 @@ static err_code open_root(struct sink_world *world, const char *dir, struct err 
     return ERR_OK;
 }
 
+static err_code load_roles(const struct sink_config *cfg, struct sink_world *world, struct err *e)
+{
+    err_code rc = roles_load(cfg->roles_file, world->has_s3 && !cfg->sts, &world->locked.roles, e);
+    if (cfg->at_roles)
+        *cfg->at_roles = rc != ERR_OK;
+    return rc;
+}
+
 err_code sink_world_new(const struct sink_config *cfg, struct sink_world **out, struct err *e)
 {
     TRY(check(cfg, e));
@@ -93,20 +101,13 @@ err_code sink_world_new(const struct sink_config *cfg, struct sink_world **out, 
     world->has_kms = cfg->kms != NULL;
     if (cfg->kms)
         TRY(copy_endpoint(world->arena, cfg->kms, &world->kms, "KMS", e));
-    if (cfg->sts || cfg->kms) {
-        world->own.access_key_id = arena_sv(world->arena, cfg->own.access_key_id);
-        world->own.secret_key = arena_sv(world->arena, cfg->own.secret_key);
-        world->own.session_token = arena_sv(world->arena, cfg->own.session_token);
-        if (!world->own.access_key_id.ptr || !world->own.secret_key.ptr ||
-            !world->own.session_token.ptr)
-            return arena_oom(world->arena, e);
-    }
+    world->own = s3_held_new(&cfg->own);
     if (cfg->sts) {
         TRY(copy_endpoint(world->arena, cfg->sts, &world->sts, "STS", e));
-        world->assume = assume_cache_new(&world->sts, &world->own);
+        world->assume = assume_cache_new(&world->sts, world->own);
     }
     if (cfg->roles_file)
-        TRY(roles_load(cfg->roles_file, world->has_s3 && !cfg->sts, &world->locked.roles, e));
+        TRY(load_roles(cfg, world, e));
     if (cfg->objects_dir)
         TRY(open_root(world, cfg->objects_dir, e));
     *out = world;
@@ -119,6 +120,7 @@ void sink_world_free(struct sink_world *world)
     if (world == NULL)
         return;
     assume_cache_free(world->assume);
+    s3_held_free(world->own);
     roles_free(world->locked.roles);
     pthread_mutex_destroy(&world->locked.lock);
     if (world->root_fd >= 0)
@@ -139,6 +141,11 @@ err_code sink_world_read_roles(struct sink_world *world, const char *path, struc
     return ERR_OK;
 }
 
+void sink_world_set_own(struct sink_world *world, const struct s3_credentials *own)
+{
+    s3_held_set(world->own, own);
+}
+
 static struct roles *newest_roles(struct sink_world *world)
 {
     pthread_mutex_lock(&world->locked.lock);
@@ -153,8 +160,10 @@ err_code sink_credentials(void *ctx, sv refused_key_id, struct arena *a, struct 
     struct sink *sink = ctx;
     if (sink->world->assume)
         return assume_cache_get(sink->world->assume, &sink->who, refused_key_id, a, out, e);
-    /* the sink holds the roles, and the world outlives it: there is nothing to copy */
-    *out = sink->role && sink->role->has_credentials ? sink->role->cred : sink->world->own;
+    if (!sink->role || !sink->role->has_credentials)
+        return s3_held_give(sink->world->own, refused_key_id, a, out, e);
+    /* the sink holds the roles: there is nothing to copy */
+    *out = sink->role->cred;
     return ERR_OK;
 }
 

@@ -1,4 +1,5 @@
-"""Files beside the callers' that change while the server runs: rates, roles, identity providers, authorities of callers.
+"""Files beside the callers' that change while the server runs: rates, roles, identity providers, tokens, our own keys,
+authorities of callers.
 The callers' own are in test_reload.py, the certificate that is shown in test_tls.py."""
 import datetime
 import http.client
@@ -16,6 +17,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 
 from fhirlake import ROLE, Server, patient, wait
 from identity import EVERYTHING, Idp, Key, claims, smart_store
+from test_events import Endpoint
+from test_kms import StandIn
 from pki import Authority, name, write
 from test_policies import said
 from test_tls import ask, context, dial, tls_server
@@ -99,7 +102,7 @@ class Providers:
 class Token:
     """Of the monitor: who has the old one is refused."""
     event, option, name, says = "metrics_token", "--metrics-token-file", "token", "one word"
-    broken = "secret-z secret-z secret-z\n"
+    broken, more = "secret-z secret-z secret-z\n", ["--health-listen", "127.0.0.1:0"]
 
     def __init__(self, idp, folder):
         pass
@@ -119,8 +122,72 @@ class Token:
         return True
 
 
+class Own:
+    """fhirlake's own keys, under which KMS is asked for a key that a request names."""
+    event, option, name, says = "s3_credentials", "--s3-credentials", "own", "line 2"
+    broken = "[default]\naws_access_key_id = secret-z\n"
+
+    def __init__(self, idp, folder):
+        self.kms = StandIn()
+        self.more = ["--kms-endpoint", self.kms.url]
+
+    def text(self, allows):
+        return f"[default]\naws_access_key_id = AKID{'RIGHT' if allows else 'OTHER'}\naws_secret_access_key = secret-o\n"
+
+    def ready(self, server):
+        self.server, self.client, self.store = server, server.client(), server.create_store()
+
+    def allows(self):
+        self.kms.keys(k="Disabled")
+        with pytest.raises(self.client.exceptions.ValidationException):
+            self.server.start_export(self.store, client=self.client, key="arn:aws:kms:us-east-1:123456789012:key/k")
+        return "Credential=AKIDRIGHT/" in self.kms.asked()[-1]["headers"]["authorization"]
+
+    def end(self):
+        self.kms.stop()
+
+
+class EventsToken:
+    """The word that goes with each event."""
+    event, option, name, says = "events_token", "--events-token-file", "word", "one word"
+    broken = "secret-z secret-z\n"
+
+    def __init__(self, idp, folder):
+        self.endpoint = Endpoint().__enter__()
+        self.more = ["--events-url", self.endpoint.url]
+
+    def text(self, allows):
+        return ("the-word-that-is-right" if allows else "another-word") + "\n"
+
+    def ready(self, server):
+        self.server, self.store = server, server.create_store()
+        self.endpoint.wait_for(self.store, "Data Store Active")
+
+    def allows(self):
+        self.endpoint.tokens.clear()
+        job = self.server.start_export(self.store)
+        self.endpoint.wait_for(job, "Export Job Completed")
+        assert len(self.endpoint.tokens) <= 2
+        # all of a job's events by one of them, or it came in between
+        return None if len(self.endpoint.tokens) > 1 else self.endpoint.tokens == {"Bearer the-word-that-is-right"}
+
+    def end(self):
+        self.endpoint.__exit__()
+
+
+SUBJECTS = [Rates, Roles, Providers, Token, Own, EventsToken]
+
+
+@pytest.fixture
+def subject(request, idp, tmp_path):
+    one = request.param(idp, tmp_path)
+    yield one
+    if hasattr(one, "end"):
+        one.end()
+
+
 def options_of(subject, file):
-    return [subject.option, str(file)] + (["--health-listen", "127.0.0.1:0"] if isinstance(subject, Token) else [])
+    return [subject.option, str(file)] + getattr(subject, "more", [])
 
 
 def lines(server, event, state):
@@ -128,9 +195,8 @@ def lines(server, event, state):
             if re.search(rf" (info|error) {event} ", line) and f"state={state}" in line.replace('"', "").replace("read again", "again")]
 
 
-@pytest.mark.parametrize("subject", [Rates, Roles, Providers, Token], ids=lambda s: s.event)
-def test_a_file_that_changes_counts_and_a_broken_one_does_not(subject, idp, tmp_path):
-    subject = subject(idp, tmp_path)
+@pytest.mark.parametrize("subject", SUBJECTS, ids=lambda s: s.event, indirect=True)
+def test_a_file_that_changes_counts_and_a_broken_one_does_not(subject, tmp_path):
     file = tmp_path / subject.name
     write(file, subject.text(False).encode())
     with Server(None, *options_of(subject, file)) as server:
@@ -176,8 +242,8 @@ def test_a_file_that_changes_counts_and_a_broken_one_does_not(subject, idp, tmp_
 
 
 @pytest.mark.threads
-@pytest.mark.parametrize("subject", [Rates, Roles, Providers, Token], ids=lambda s: s.event)
-def test_a_link_that_is_turned_is_a_change(subject, idp, tmp_path):
+@pytest.mark.parametrize("subject", SUBJECTS, ids=lambda s: s.event, indirect=True)
+def test_a_link_that_is_turned_is_a_change(subject, tmp_path):
     """As Kubernetes has it: the file is a link into a folder that is a link, and that one is changed."""
     def turn(name, allows):
         (tmp_path / name).mkdir(mode=0o700)
@@ -186,7 +252,6 @@ def test_a_link_that_is_turned_is_a_change(subject, idp, tmp_path):
         (tmp_path / "..new").rename(tmp_path / "..data")
 
     tmp_path.chmod(0o700)
-    subject = subject(idp, tmp_path)
     turn("one", False)
     (tmp_path / subject.name).symlink_to(f"..data/{subject.name}")
     with Server(None, *options_of(subject, tmp_path / subject.name)) as server:

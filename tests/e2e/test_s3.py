@@ -665,9 +665,17 @@ def test_a_broken_roles_file_is_told_at_start(tmp_path, text):
     (["--s3-endpoint", "http://127.0.0.1:1"], "roles file"),
     (["--s3-endpoint", "http://127.0.0.1:1", "--sts-endpoint", "http://127.0.0.1:1"], "--s3-credentials"),
     (["--s3-endpoint", "ftp://127.0.0.1:1", "--roles", "none"], "S3 endpoint"),
+    (["--s3-endpoint", "http://127.0.0.1:1", "--sts-endpoint", "ftp://127.0.0.1:1", "--roles", "GOOD"], "STS endpoint"),
+    (["--s3-endpoint", "ftp://127.0.0.1:1", "--roles", "GOOD"], "S3 endpoint"),
 ])
 def test_an_endpoint_without_what_it_needs_is_told_at_start(tmp_path, options, word):
-    server = Server(tmp_path / "data", *options)
+    roles = tmp_path / "roles.json"
+    roles.write_text(json.dumps({"roles": [{"arn": ROLE, "allow": ["s3://b/*"]}]}))
+    roles.chmod(0o600)
+    keys = {"AWS_ACCESS_KEY_ID": "AKIAOWN", "AWS_SECRET_ACCESS_KEY": "s"} if "GOOD" in options else {}
+    server = Server(tmp_path / "data", *[str(roles) if o == "GOOD" else o for o in options], env=keys)
     with pytest.raises(AssertionError):
         server.start(20)
     assert word in server.log_text(), server.log_text()
+    # what is at fault is named, and nothing else
+    assert "--roles" not in server.log_text() or word == "roles file", server.log_text()

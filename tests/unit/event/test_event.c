@@ -352,6 +352,45 @@ TEST(event, goes_out_with_the_token_which_is_its_owners_alone)
     happen(&b, "job", "COMPLETED");
     wait_until_sent(&b, 1, 0);
     assert_non_null(strstr(ep_request(&ep, 0), "Authorization: Bearer a-secret\r\n"));
+    /* what is none changes nothing */
+    OK(file_write_atomic(path, SV_LIT("two words\n"), e));
+    FAILS(ERR_INVALID, events_read_token(b.events, path, e));
+    happen(&b, "job", "FAILED");
+    wait_until_sent(&b, 2, 0);
+    assert_non_null(strstr(ep_request(&ep, 1), "Authorization: Bearer a-secret\r\n"));
+    OK(file_write_atomic(path, SV_LIT("another"), e));
+    OK(events_read_token(b.events, path, e));
+    happen(&b, "job", "CANCELLED");
+    wait_until_sent(&b, 3, 0);
+    assert_non_null(strstr(ep_request(&ep, 2), "Authorization: Bearer another\r\n"));
+    assert_null(strstr(ep_request(&ep, 2), "a-secret"));
+    bench_close(&b);
+    ep_close(&ep);
+}
+
+/* An endpoint that refused the old token is not asked again before its time, but for the new one.
+ */
+TEST(event, that_waits_for_its_next_try_is_tried_at_once_with_another_token)
+{
+    (void)state;
+    static const int script[] = { 401 };
+    struct bench b;
+    struct endpoint ep;
+    char path[128];
+    ep_open(&ep, script, 1);
+    bench_open(&b);
+    (void)snprintf(path, sizeof path, "%s/token", b.dir);
+    OK(file_write_atomic(path, SV_LIT("old"), e));
+    struct events_config cfg = quick(&b, ep.url);
+    cfg.token_file = path;
+    cfg.first_wait_ms = cfg.most_wait_ms = 24 * 3600 * 1000;
+    begin(&b, &cfg);
+    happen(&b, "job", "COMPLETED");
+    ep_wait(&ep, 1);
+    OK(file_write_atomic(path, SV_LIT("new"), e));
+    OK(events_read_token(b.events, path, e));
+    wait_until_sent(&b, 1, 0);
+    assert_non_null(strstr(ep_request(&ep, 1), "Authorization: Bearer new\r\n"));
     bench_close(&b);
     ep_close(&ep);
 }
@@ -447,5 +486,6 @@ TEST_MAIN(T(event, has_the_envelope_of_eventbridge),
           T(event, that_is_the_oldest_of_too_many_makes_room),
           T(event, that_cannot_be_put_away_is_not_lost),
           T(event, goes_out_with_the_token_which_is_its_owners_alone),
+          T(event, that_waits_for_its_next_try_is_tried_at_once_with_another_token),
           T(event, of_each_subject_are_sent_in_their_order_however_many_write),
           T(event, urls_are_tls_or_this_machine))

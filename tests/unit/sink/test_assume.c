@@ -37,7 +37,14 @@ static err_code fake_assume(const struct s3_endpoint *sts, const struct s3_crede
 }
 
 static const struct s3_endpoint peer;
-static const struct s3_credentials own;
+
+static struct assume_cache *cache_of_own(void)
+{
+    static struct s3_held *own;
+    if (own == NULL)
+        own = s3_held_new(&(struct s3_credentials){ 0 });
+    return assume_cache_new(&peer, own);
+}
 
 static err_code ask(struct assume_cache *c, const char *role, const char *source, sv refused,
                     char key[32])
@@ -64,7 +71,7 @@ static unsigned n_entries(struct assume_cache *c)
 TEST(assume, roles_that_are_refused_leave_nothing_behind)
 {
     (void)state;
-    struct assume_cache *c = assume_cache_new(&peer, &own);
+    struct assume_cache *c = cache_of_own();
     for (unsigned i = 0; i < 5000; i++) {
         char role[64];
         (void)snprintf(role, sizeof role, "no-%u", i);
@@ -94,7 +101,7 @@ TEST(assume, roles_that_are_refused_leave_nothing_behind)
 TEST(assume, at_most_a_thousand_are_kept_and_the_oldest_goes)
 {
     (void)state;
-    struct assume_cache *c = assume_cache_new(&peer, &own);
+    struct assume_cache *c = cache_of_own();
     char key[32], again[32], role[64];
     assert_int_equal(ask(c, "first", "store", SV_NONE, NULL), ERR_OK);
     assert_int_equal(ask(c, "used", "store", SV_NONE, key), ERR_OK);
@@ -120,7 +127,7 @@ TEST(assume, at_most_a_thousand_are_kept_and_the_oldest_goes)
 TEST(assume, a_role_is_kept_for_each_data_store_and_names_do_not_run_together)
 {
     (void)state;
-    struct assume_cache *c = assume_cache_new(&peer, &own);
+    struct assume_cache *c = cache_of_own();
     static const char *const names[][2] = {
         { "ab", "c" }, { "a", "bc" }, { "abc", "" }, { "", "abc" }
     };
@@ -163,7 +170,7 @@ TEST(assume, many_threads_leave_no_more_than_the_limit)
     (void)state;
     struct many m[4];
     pthread_t t[4];
-    struct assume_cache *c = assume_cache_new(&peer, &own);
+    struct assume_cache *c = cache_of_own();
     for (unsigned i = 0; i < 4; i++) {
         m[i] = (struct many){ c, i * 400, false };
         assert_int_equal(pthread_create(&t[i], NULL, ask_many, &m[i]), 0);
@@ -187,7 +194,7 @@ TEST(assume, who_waits_for_a_role_that_is_refused_then_asks_and_is_refused_too)
     (void)state;
     pthread_barrier_t two;
     pthread_t t[3];
-    struct assume_cache *c = assume_cache_new(&peer, &own);
+    struct assume_cache *c = cache_of_own();
     assert_int_equal(pthread_barrier_init(&two, NULL, 2), 0);
     meet = &two;
     unsigned before = atomic_load(&n_calls);
