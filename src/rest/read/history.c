@@ -50,10 +50,34 @@ static const char *method_name(const struct store_version *v)
                                               : "PUT";
 }
 
+/* What the write of it answered: an update of what was deleted made it again. */
+static err_code status_of(struct history *history, const struct store_version *v, sv *out,
+                          struct err *e)
+{
+    struct rest_call *call = history->call;
+    struct store_version before;
+    struct err why;
+    *out = v->method == STORE_METHOD_DELETE ? SV_LIT("204")
+           : v->version == 1                ? SV_LIT("201")
+                                            : SV_LIT("200");
+    if (v->method == STORE_METHOD_DELETE || v->version == 1)
+        return ERR_OK;
+    arena_mark m = arena_mark_get(call->a);
+    err_code rc = store_get_number_light(call->st, v->number, v->t - 1, call->a, &before, &why);
+    arena_rewind(call->a, m);
+    /* it was erased: what it was is not known any more */
+    if (rc != ERR_OK)
+        return rc == ERR_NOT_FOUND ? ERR_OK : err_pass(e, &why);
+    if (before.method == STORE_METHOD_DELETE)
+        *out = SV_LIT("201");
+    return ERR_OK;
+}
+
 static err_code history_entry(struct history *history, const struct store_version *v, struct err *e)
 {
     struct rest_call *call = history->call;
     char when[INSTANT_LEN];
+    sv status;
     instant_format(v->instant_ms, when);
     const char *type = fhir_type_name(v->type);
     json_obj(&history->w);
@@ -73,10 +97,8 @@ static err_code history_entry(struct history *history, const struct store_versio
     json_obj_end(&history->w);
     json_key(&history->w, "response");
     json_obj(&history->w);
-    json_kv_str(&history->w, "status",
-                v->method == STORE_METHOD_DELETE ? SV_LIT("204")
-                : v->version == 1                ? SV_LIT("201")
-                                                 : SV_LIT("200"));
+    TRY(status_of(history, v, &status, e));
+    json_kv_str(&history->w, "status", status);
     json_kv_str(&history->w, "location",
                 arena_fmt(call->a, "%s/%.*s/_history/%llu", type, SV_FMT(v->id),
                           (unsigned long long)v->version));

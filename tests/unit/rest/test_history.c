@@ -115,6 +115,12 @@ TEST(history, goes_on_after_a_deletion)
     GOT("Patient/p/_history?_count=2");
     SAYS("/entry/0/response/location", "Patient/p/_history/4");
     SAYS("/entry/1/request/method", "DELETE");
+    /* each entry has the status that its write answered */
+    PUT_AGAIN("Patient/p", P("p", ",'active':false"));
+    GOT("Patient/p/_history");
+    TELLS("PUT Patient/p/_history/5 200, PUT Patient/p/_history/4 201, " P3 ", " P2 ", " P1);
+    GOT("Patient/_history?_count=2");
+    TELLS("PUT Patient/p/_history/5 200, PUT Patient/p/_history/4 201");
 }
 
 TEST(history, of_what_never_was_is_404_and_of_an_unused_type_is_empty)
