@@ -13,6 +13,8 @@
 
 #include "base/sv.h"
 
+#include <string.h>
+
 static int help(FILE *f)
 {
     (void)fputs("fhirlake " FHIRLAKE_VERSION
@@ -31,7 +33,7 @@ static int help(FILE *f)
                 "  client     register clients that get access tokens of a server itself\n"
                 "  audit      check an audit log, or show its records\n"
                 "  version    print the version\n"
-                "  help       this text; fhirlake COMMAND --help says more\n\n"
+                "  help       this text; fhirlake help COMMAND says more\n\n"
                 "Start here:\n"
                 "  fhirlake serve\n"
                 "  AWS_SHARED_CREDENTIALS_FILE=fhirlake-data/credentials aws healthlake "
@@ -41,41 +43,46 @@ static int help(FILE *f)
     return f == stdout ? 0 : 2;
 }
 
+static const struct {
+    const char *name;
+    int (*run)(int argc, char **argv);
+} commands[] = {
+    { "serve", serve_main },    { "export", cli_export },  { "generate", cli_generate },
+    { "verify", cli_verify },   { "check", cli_check },    { "backup", cli_backup },
+    { "restore", cli_restore }, { "rewrap", cli_rewrap },  { "convert", cli_convert },
+    { "policy", cli_policy },   { "client", cli_clients }, { "audit", cli_audit },
+};
+
+static int unknown(const char *command)
+{
+    (void)fprintf(stderr, "fhirlake: \"%s\" is not a command\n\n", command);
+    return help(stderr);
+}
+
+/* Of one command, as fhirlake COMMAND --help. */
+static int help_of(char *command)
+{
+    char option[] = "--help", *argv[] = { command, option, NULL };
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+        if (strcmp(command, commands[i].name) == 0)
+            return commands[i].run(2, argv);
+    return unknown(command);
+}
+
 int main(int argc, char **argv)
 {
     sv command = argc > 1 ? sv_from(argv[1]) : SV_NONE;
-    if (sv_eq(command, SV_LIT("serve")))
-        return serve_main(argc - 1, argv + 1);
-    if (sv_eq(command, SV_LIT("generate")))
-        return cli_generate(argc - 1, argv + 1);
-    if (sv_eq(command, SV_LIT("export")))
-        return cli_export(argc - 1, argv + 1);
-    if (sv_eq(command, SV_LIT("verify")))
-        return cli_verify(argc - 1, argv + 1);
-    if (sv_eq(command, SV_LIT("check")))
-        return cli_check(argc - 1, argv + 1);
-    if (sv_eq(command, SV_LIT("backup")))
-        return cli_backup(argc - 1, argv + 1);
-    if (sv_eq(command, SV_LIT("restore")))
-        return cli_restore(argc - 1, argv + 1);
-    if (sv_eq(command, SV_LIT("rewrap")))
-        return cli_rewrap(argc - 1, argv + 1);
-    if (sv_eq(command, SV_LIT("convert")))
-        return cli_convert(argc - 1, argv + 1);
-    if (sv_eq(command, SV_LIT("policy")))
-        return cli_policy(argc - 1, argv + 1);
-    if (sv_eq(command, SV_LIT("client")))
-        return cli_clients(argc - 1, argv + 1);
-    if (sv_eq(command, SV_LIT("audit")))
-        return cli_audit(argc - 1, argv + 1);
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+        if (sv_eq_cstr(command, commands[i].name))
+            return commands[i].run(argc - 1, argv + 1);
     if (sv_eq(command, SV_LIT("version")) || sv_eq(command, SV_LIT("--version"))) {
         (void)puts("fhirlake " FHIRLAKE_VERSION);
         return 0;
     }
+    if (sv_eq(command, SV_LIT("help")) && argc > 2)
+        return help_of(argv[2]);
     if (sv_eq(command, SV_LIT("help")) || sv_eq(command, SV_LIT("--help")) ||
         sv_eq(command, SV_LIT("-h")))
         return help(stdout);
-    if (command.len)
-        (void)fprintf(stderr, "fhirlake: \"%s\" is not a command\n\n", argv[1]);
-    return help(stderr);
+    return command.len ? unknown(argv[1]) : help(stderr);
 }

@@ -204,3 +204,22 @@ def test_an_empty_folder_and_one_with_keys_and_objects_is_told_nothing(tmp_path)
     (folder / "objects" / "input").mkdir(parents=True)
     with Server(folder) as server:
         assert " data_folder " not in server.log_text()
+
+
+# ---- what the program says of itself ----
+
+def said(*args):
+    done = subprocess.run([str(BIN), *args], capture_output=True, text=True, timeout=60)
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_help_of_a_command_is_what_the_command_says():
+    code, text, _ = said("help")
+    commands = [line.split()[0] for line in text.splitlines() if line.startswith("  ")]
+    commands = commands[:commands.index("version")]
+    assert code == 0 and {"serve", "export", "audit"} <= set(commands)
+    for command in commands:
+        assert said("help", command) == said(command, "--help") == (0, said(command, "--help")[1], ""), command
+    for wrong in (("exprot",), ("help", "exprot")):
+        code, out, told = said(*wrong)
+        assert code == 2 and out == "" and told.startswith('fhirlake: "exprot" is not a command\n') and "Usage:" in told
