@@ -96,8 +96,7 @@ err_code rest_quota_take(struct rest_call *call, bool begun, struct err *e)
     return quota_ask(call, call->service->quota, &ask, e);
 }
 
-/* One machine has a whole /64 of IPv6 addresses. */
-static sv address_of(struct arena *a, sv peer)
+sv rest_quota_address(struct arena *a, sv peer)
 {
     char text[INET6_ADDRSTRLEN];
     struct in6_addr six;
@@ -109,7 +108,8 @@ static sv address_of(struct arena *a, sv peer)
 
 err_code rest_quota_open(struct rest_call *call, sv peer, struct err *e)
 {
-    const struct quota_ask ask = { .action = action_of(call), .caller = address_of(call->a, peer) };
+    const struct quota_ask ask = { .action = action_of(call),
+                                   .caller = rest_quota_address(call->a, peer) };
     return quota_ask(call, call->service->strangers, &ask, e);
 }
 

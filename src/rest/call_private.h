@@ -145,6 +145,9 @@ MUST_USE err_code rest_allowed_here(struct rest_call *call, struct err *e);
 MUST_USE err_code rest_quota_take(struct rest_call *call, bool begun, struct err *e);
 /* The same of whoever asks on a path that is open to all, by his address. */
 MUST_USE err_code rest_quota_open(struct rest_call *call, sv peer, struct err *e);
+/* The caller that an address counts as: one machine has a whole /64 of IPv6 addresses. The arena's
+ * or the peer's. */
+sv rest_quota_address(struct arena *a, sv peer);
 /* Does Prefer hold this? "return=minimal", "handling=strict", "respond-async" ... */
 bool rest_prefers(const struct rest_call *call, const char *what);
 /* One more header of the answer. The value is borrowed until the answer is sent. */

@@ -12,6 +12,7 @@
 #include "auth/issue/issue.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "rest/call_private.h"
 #include "rest/rest_private.h"
 
 #define PREFIX   "/datastore/"
@@ -80,6 +81,13 @@ static void write_answer(const struct issue_answer *an, struct buf *out)
     IGNORE(json_writer_end(&w, &ignored));
 }
 
+static sv client_arn(const struct token_call *call)
+{
+    struct arena *a = http_exchange_request(call->x)->arena;
+    return ARENA_JOIN(a, SV_LIT("arn:aws:sts::"), call->service->cfg.account_id,
+                      SV_LIT(":assumed-role/smart-client/"), call->out.client_id);
+}
+
 /* Who asked, for the audit log: a client that proved who it is. The id that an assertion names is
  * told either way, if it is registered: whose id strangers try is worth to know. */
 static void tell(const struct token_call *call)
@@ -100,9 +108,7 @@ static void tell(const struct token_call *call)
                                    .client_id = an->client_id,
                                    .subject = an->client_id };
     trail->caller.grant = grant;
-    trail->caller.arn =
-        ARENA_JOIN(req->arena, SV_LIT("arn:aws:sts::"), call->service->cfg.account_id,
-                   SV_LIT(":assumed-role/smart-client/"), an->client_id);
+    trail->caller.arn = client_arn(call);
 }
 
 static void answer(struct token_call *call)
@@ -139,6 +145,30 @@ static void refuse(struct token_call *call, unsigned status, const char *error, 
                                        .why = text,
                                        .retry_after_s = retry_after_s };
     answer(call);
+}
+
+/* ---- rates ---- */
+
+/* False: it is refused, and was answered. An address is counted before anything is looked at, and
+ * among strangers; a client and the data store when it has proved who it is, so that nobody takes
+ * what is another's. */
+static bool take(struct token_call *call, struct quota *quota, sv caller, sv store)
+{
+    const struct quota_ask ask = { .action = ACTION, .caller = caller, .store = store };
+    struct issue_answer *an = &call->out;
+    unsigned wait_s;
+    struct err e;
+    if (quota_take(quota, &ask, clock_mono_us(), &wait_s, &e) == ERR_OK)
+        return true;
+    *an = (struct issue_answer){ .status = 429,
+                                 .error = "temporarily_unavailable",
+                                 .description = "Too many tokens are asked for; try again later",
+                                 .why = "rate exceeded",
+                                 .retry_after_s = wait_s,
+                                 .client_id = an->client_id,
+                                 .proven = an->proven };
+    answer(call);
+    return false;
 }
 
 /* ---- the two paths ---- */
@@ -179,7 +209,10 @@ static void give(struct service *service, void *ctx)
                                    .now_ms = clock_wall_ms(),
                                    .mono_us = clock_mono_us() };
     issue_token(service->cfg.issue, req->arena, &ask, &call->out);
-    answer(call);
+    /* a token that is not given away is nobody's */
+    const bool given = call->out.error == NULL;
+    if (!given || take(call, service->quota, client_arn(call), call->id))
+        answer(call);
 }
 
 static void token(struct token_call *call)
@@ -191,6 +224,9 @@ static void token(struct token_call *call)
         refuse(call, 405, "invalid_request", "A token is asked for with POST", 0);
     else if (req->body_too_large)
         refuse(call, 413, "invalid_request", "A request for a token has at most 32 KiB", 0);
+    else if (!take(call, call->service->strangers, rest_quota_address(req->arena, req->peer),
+                   SV_NONE))
+        return;
     else if (trail_ready(trail_of(call->x), ACTION, &e) != ERR_OK)
         refuse(call, 503, "temporarily_unavailable", "The audit log cannot be written", 1);
     else if (workers_add(call->service->rest->askers, peer, give, call, &e) != ERR_OK)

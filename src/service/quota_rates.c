@@ -33,6 +33,8 @@ static const struct {
     { "validate", 2000, 1000, true, false },
     { "capabilities", 10, 0, true, false },
     { "discovery", 10 * MIN, 0, true, false },
+    /* HealthLake gives no tokens: ours, of a client and of an address */
+    { "token", 10, 0, true, false },
     { "export-get", 1, 0, true, false },
     { "export-post", 1, 0, true, false },
     { "export-status", 10, 0, true, false },
@@ -77,7 +79,8 @@ static const struct {
     { "SearchEverything", "everything" },
     { "ValidateResource", "validate" },
     { "GetCapabilities", "capabilities" },
-    { "Discovery", "discovery" }, /* no action of IAM's: GetCapabilities allows it */
+    { "Discovery", "discovery" },     /* no action of IAM's: GetCapabilities allows it */
+    { "CreateAccessToken", "token" }, /* no action of IAM's: who proves to be a client gets one */
     { "StartFHIRExportJobWithGet", "export-get" },
     { "StartFHIRExportJobWithPost", "export-post" },
     { "DescribeFHIRExportJobWithGet", "export-status" },

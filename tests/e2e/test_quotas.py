@@ -7,6 +7,7 @@ import botocore.config
 import boto3
 import pytest
 
+from backend import OURS, Backend, ClientKey, register
 from fhirlake import BIN, Answer, Server, patient, wait
 from identity import Idp, smart_store
 from test_policies import Callers, allow, said
@@ -172,3 +173,38 @@ def test_strangers_are_counted_by_their_addresses_and_take_nothing_from_callers(
         # whoever signs has his own
         assert server.fhir(store).get("Patient").status == 200
     idp.close()
+
+
+# ---- tokens of our own ----
+
+def test_tokens_are_counted_by_address_and_by_who_proved_to_be_a_client(tmp_path):
+    (tmp_path / "rates").write_text("[caller]\ntoken = 2/min\n")
+    data = tmp_path / "data"
+    data.mkdir(mode=0o700)
+    key = ClientKey()
+    for name in ("one", "other"):
+        register(data, name, [key])
+    with Server(data, "--quotas", str(tmp_path / "rates")) as server:
+        store = server.create_store(IdentityProviderConfiguration=OURS)
+        one, other = (Backend(server, store, name, key) for name in ("one", "other"))
+
+        def elsewhere(client):
+            client.move()
+            return client.ask()
+
+        def refused(answer):
+            assert set(answer.json) == {"error", "error_description"} and answer.json["error"] == "temporarily_unavailable"
+            assert answer.headers["Cache-Control"] == "no-store" and 1 <= int(answer.headers["Retry-After"]) <= 60
+            assert answer.headers["Content-Type"] == "application/json"
+
+        # an address is counted whatever it brings; the client whose name it took, and other addresses, have what they had
+        n, answer = until_refused(Backend(server, store, "one", ClientKey()).ask)
+        assert n >= 2
+        refused(answer)
+        assert elsewhere(one).status == 200
+        # a client is counted wherever it comes from, when it has proved who it is
+        n, answer = until_refused(lambda: elsewhere(one))
+        assert n >= 1
+        refused(answer)
+        assert elsewhere(other).status == 200
+        assert "rate exceeded" in server.log_text()

@@ -99,6 +99,8 @@ TEST(quota_rates, kinds_are_named_once_and_an_action_has_one)
     for (size_t i = 0; quota_kind_name(i, &on_store); i++)
         for (size_t k = 0; k < i; k++)
             assert_string_not_equal(quota_kind_name(i, &on_store), quota_kind_name(k, &on_store));
+    assert_string_equal(quota_kind_name(quota_kind_of(SV_LIT("CreateAccessToken")), &on_store),
+                        "token");
     assert_int_equal(quota_kind_of(SV_LIT("Nonsense")), QUOTA_KINDS_MAX);
     assert_int_equal(quota_kind_of(SV_NONE), QUOTA_KINDS_MAX);
 }
