@@ -175,16 +175,24 @@ void http_conn_cut_locked(struct http_conn *conn)
     (void)shutdown(conn->fd, SHUT_RDWR);
 }
 
-/* Waits longest between two requests; of this peer, or of all when it is NULL. */
-static struct http_conn *oldest_idle_locked(struct http_conns *all, const struct http_peer *p)
+/* Is longest in the phase; of this peer, or of all when it is NULL. */
+static struct http_conn *oldest_in_locked(struct http_conns *all, const struct http_peer *p,
+                                          conn_phase phase)
 {
     struct http_conn *found = NULL;
     for (struct http_conn *conn = all->locked.first; conn; conn = conn->next)
         if (conn->has_place && (p == NULL || conn->peer == p) &&
-            atomic_load(&conn->phase) == CONN_IDLE &&
+            atomic_load(&conn->phase) == (int)phase &&
             (found == NULL || atomic_load(&conn->since_us) < atomic_load(&found->since_us)))
             found = conn;
     return found;
+}
+
+/* Whoever waits between two requests; else, where heads give way, who is slowest with one. */
+static struct http_conn *to_end_locked(struct http_conns *all, const struct http_peer *p)
+{
+    struct http_conn *found = oldest_in_locked(all, p, CONN_IDLE);
+    return found || !all->limits.heads_give_way ? found : oldest_in_locked(all, p, CONN_HEAD);
 }
 
 static bool place_find_locked(struct http_conns *all, struct http_peer *p)
@@ -192,7 +200,7 @@ static bool place_find_locked(struct http_conns *all, struct http_peer *p)
     bool peer_full = p->n_places >= all->limits.n_per_address;
     if (!peer_full && all->locked.n_places < all->limits.n)
         return true;
-    struct http_conn *conn = oldest_idle_locked(all, peer_full ? p : NULL);
+    struct http_conn *conn = to_end_locked(all, peer_full ? p : NULL);
     if (conn == NULL)
         return false;
     http_conn_cut_locked(conn);

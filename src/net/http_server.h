@@ -71,6 +71,9 @@ bool http_exchange_gone(struct http_exchange *exchange);
  * Between two requests a connection keeps its place as long as nobody else wants it. */
 struct http_limits {
     unsigned n, n_per_address, n_crowded;
+    /* A connection whose head is not whole gives up its place for a new one, the oldest first: who
+     * opens connections and sends nothing keeps nobody out. For callers that send heads at once. */
+    bool heads_give_way;
     uint64_t head_us; /* for a head */
     uint64_t slow_us; /* in each such time a body or an answer goes on by slow_bytes */
     uint64_t slow_bytes;

@@ -291,6 +291,21 @@ def token_file(tmp_path, text=SECRET + "\n", mode=0o600):
     return str(path)
 
 
+def test_who_connects_and_says_nothing_keeps_nobody_from_the_metrics(watched):
+    server = watched
+    url = re.search(r"health and metrics on (http://[^;)\s]+)", server.ready_line)[1]
+    host, port = url.split("//")[1].split(":")
+    held = []
+    try:
+        for _ in range(60):
+            held.append(socket.create_connection((host, int(port)), timeout=60))
+            held[-1].sendall(b"GET /met")
+        assert [server.ask(path=path)[0] for path in ("/health", "/metrics", "/metrics")] == [200] * 3
+    finally:
+        for one in held:
+            one.close()
+
+
 def test_with_a_token_nobody_reads_without_it(tmp_path):
     with Watched("--metrics-token-file", token_file(tmp_path), "--plain-http", "yes", listen="0.0.0.0:0") as s:
         assert s.ask()[0] == 401 and s.ask()[1]["WWW-Authenticate"].startswith("Bearer")

@@ -208,13 +208,15 @@ static err_code start(const struct monitor_config *cfg, struct monitor *monitor,
         if (rc != ERR_OK)
             return ERR(e, rc, "--metrics-token-file %.200s: %s", cfg->token_file, why.msg);
     }
-    struct http_server_config hc = { .listen = sv_from(cfg->listen),
-                                     .n_threads = 1,
-                                     .limits = { .n = CONNECTIONS, .n_per_address = PER_ADDRESS },
-                                     .idle_timeout_s = IDLE_S,
-                                     .accept = refuse_body,
-                                     .handler = handle,
-                                     .ctx = monitor };
+    struct http_server_config hc = {
+        .listen = sv_from(cfg->listen),
+        .n_threads = 1,
+        .limits = { .n = CONNECTIONS, .n_per_address = PER_ADDRESS, .heads_give_way = true },
+        .idle_timeout_s = IDLE_S,
+        .accept = refuse_body,
+        .handler = handle,
+        .ctx = monitor
+    };
     err_code rc = http_server_start(&hc, &monitor->http, &why);
     return rc == ERR_OK ? rc : ERR(e, rc, "--health-listen: %s", why.msg);
 }

@@ -381,6 +381,27 @@ TEST(places, who_waits_between_two_requests_gives_up_his_place)
     close(last);
 }
 
+TEST(places, where_heads_give_way_who_says_nothing_keeps_nobody_out)
+{
+    (void)state;
+    start((struct http_limits){
+        .n = 4, .n_per_address = 3, .heads_give_way = true, .head_us = 600000000 });
+    int held[40], kept = dial_from(2);
+    for (int i = 0; i < 40; i++) {
+        held[i] = dial_from(2);
+        /* it is there when this was answered, and has not said all */
+        assert_true(say(held[i], "GET /hea"));
+        assert_int_equal(ask_anew(2, "/"), 200);
+    }
+    /* the oldest were ended; those of another address were not in the way */
+    is_ended(kept, "", "");
+    for (int i = 0; i < 36; i++)
+        is_ended(held[i], "", "");
+    assert_int_equal(ask_anew(3, "/"), 200);
+    for (int i = 36; i < 40; i++)
+        close(held[i]);
+}
+
 /* ---- addresses ---- */
 
 static struct sockaddr_in6 v6(const char *text)
@@ -483,6 +504,7 @@ int main(void)
         IN_ORDER(places, a_monitor_is_answered_when_all_places_are_held),
         IN_ORDER(places, a_crowded_connection_has_one_answer),
         IN_ORDER(places, who_waits_between_two_requests_gives_up_his_place),
+        IN_ORDER(places, where_heads_give_way_who_says_nothing_keeps_nobody_out),
         T(addresses, an_ipv6_network_counts_as_one_and_ipv4_by_address),
         T(limits, what_was_given_stays_and_what_was_not_is_that_of_the_product),
         T(limits, an_address_has_a_share_of_the_connections_and_never_fewer_than_some),
