@@ -176,6 +176,12 @@ static bool count_one(void *ctx, sv key, sv id)
     c->rc = datastore_read(c->service, id, a, &datastore, c->e);
     if (c->rc != ERR_OK)
         return false;
+    struct err lost;
+    if (datastore_check_place(c->service, id, &lost) != ERR_OK)
+        LOG_ERR("datastore_damaged", &lost, LOG_SV("datastore", id),
+                LOG_STR("note",
+                        "its requests fail until it is put back from a copy; the others are "
+                        "served"));
     c->service->aws->there.n += !sv_eq(datastore.status, SV_LIT("DELETED"));
     if (datastore.order > c->service->aws->there.last_order)
         c->service->aws->there.last_order = datastore.order;

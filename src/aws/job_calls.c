@@ -31,6 +31,7 @@ static err_code start(struct call *call, job_kind kind, struct err *e)
     if (!sv_eq(datastore.status, SV_LIT("ACTIVE")))
         return ERR(e, ERR_INVALID, "The data store is %.*s; jobs can be started when it is ACTIVE",
                    SV_FMT(datastore.status));
+    TRY(datastore_check_place(call->service, q.datastore_id, e));
     q.datastore_arn = datastore.arn;
     struct job j;
     TRY(job_submit_fault(job_submit(call->service->cfg.jobs, &q, call->a, &j, e), e));

@@ -286,6 +286,9 @@ static void work(struct service *service, void *ctx)
     if (call->st == NULL)
         ex->rc =
             store_registry_acquire(service->cfg.stores, call->ds->id, false, &call->st, &ex->e);
+    if (ex->rc == ERR_NOT_FOUND && call->st == NULL &&
+        datastore_check_place(service, call->ds->id, &ex->e) != ERR_OK)
+        ex->rc = ex->e.code;
     if (ex->rc == ERR_OK && !is_short(call)) {
         rest_clock_start(&ex->clock, service, pool_of(service, call), ex->x,
                          call->caller.access_key_id, call->ds->id);

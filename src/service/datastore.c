@@ -164,6 +164,18 @@ bool datastore_is_kept(const struct datastore *datastore)
     return sv_eq(datastore->status, SV_LIT("DELETED")) && datastore->backup.until_ms;
 }
 
+err_code datastore_check_place(struct service *service, sv id, struct err *e)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new(DATASTORE_MEMORY);
+    struct datastore datastore;
+    struct err why;
+    if (store_registry_has(service->cfg.stores, id) ||
+        datastore_read(service, id, a, &datastore, &why) != ERR_OK ||
+        !sv_eq(datastore.status, SV_LIT("ACTIVE")))
+        return ERR_OK;
+    return ERR(e, ERR_CORRUPT, "the folder of the data store is gone");
+}
+
 err_code datastore_check_strategy(const struct datastore *datastore, struct err *e)
 {
     yyjson_val *id = datastore->identity;

@@ -66,6 +66,10 @@ bool datastore_in_transition(const struct datastore *datastore);
 bool datastore_is_kept(const struct datastore *datastore);
 /* May its FHIR API be served? ERR_DENIED: it relies on checks that this server does not make. */
 MUST_USE err_code datastore_check_strategy(const struct datastore *datastore, struct err *e);
+/* A data store whose record says ACTIVE has a place for its data, from its creation to its
+ * deletion. ERR_CORRUPT: it has none, so somebody has taken it away. The record is read anew: a
+ * data store that was deleted meanwhile is none of these. */
+MUST_USE err_code datastore_check_place(struct service *service, sv id, struct err *e);
 
 /* ---- those in memory, and writing ---- */
 

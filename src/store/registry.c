@@ -161,6 +161,11 @@ void store_registry_rest(struct store_registry *r, sv id)
     pthread_mutex_unlock(&r->locked.lock);
 }
 
+bool store_registry_has(const struct store_registry *r, sv id)
+{
+    return store_name_ok(id) && registry_exists(r, id);
+}
+
 bool store_registry_keeps(const struct store_registry *r, sv keeper)
 {
     return r->env && key_keeper_named(r->env->keeper, keeper) != NULL;

@@ -45,6 +45,8 @@ void store_registry_free(struct store_registry *r); /* closes every store */
  * revoked, lost, or cannot be asked for. */
 MUST_USE err_code store_registry_acquire(struct store_registry *r, sv datastore_id, bool create,
                                          struct store **out, struct err *e);
+/* Is there a place of that name, whatever is in it? Opens nothing. */
+bool store_registry_has(const struct store_registry *r, sv datastore_id);
 /* Can a keeper of this name wrap data keys (keeper.h)? */
 bool store_registry_keeps(const struct store_registry *r, sv keeper);
 /* A data store that nobody has used yet gets a data key, wrapped by this keeper: whatever is
