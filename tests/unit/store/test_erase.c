@@ -6,8 +6,8 @@
 #include "base/rng.h"
 #include "store/age.h"
 #include "store/checking.h"
-#include "store/comparing.h"
 #include "store/copy.h"
+#include "store/history.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -17,7 +17,6 @@
 
 #define OPEN_MOST 3u
 
-static struct store_env *env;
 static char root[80], path[120], target[120];
 
 static void begin_folder(void)
@@ -30,27 +29,6 @@ static void begin_folder(void)
 }
 
 /* ---- what is written ---- */
-
-static struct fhir_body make(struct arena *a, fhir_type type, sv id)
-{
-    static const char *const codes[] = { "male", "female", "other", "unknown" };
-    const char *name = type == patient ? "Patient" : "Observation";
-    sv json = arena_fmt(a,
-                        "{\"resourceType\":\"%s\",\"%s\":\"%s\",\"identifier\":[{\"system\":"
-                        "\"http://s/%u\",\"value\":\"v%u\"}],\"language\":\"mark-%.*s-%u\"}",
-                        name, type == patient ? "gender" : "status", codes[rnd(4)], rnd(3), rnd(40),
-                        SV_FMT(id), rnd(1000));
-    return (struct fhir_body){ json, (uint32_t)strlen(name) + 18, FHIR_HOLE_NO_META };
-}
-
-static sv index_of(struct arena *a, fhir_type type, sv json)
-{
-    CLEANUP_BUF struct buf b = BUF_INIT(1 << 16);
-    yyjson_doc *doc;
-    OK(json_read(a, json, 16, &doc, e));
-    OK(search_index(type, yyjson_doc_get_root(doc), &b, e));
-    return arena_sv(a, buf_sv(&b));
-}
 
 static void put(struct store *st, fhir_type type, const char *id)
 {
@@ -408,74 +386,6 @@ TEST(erase, waits_for_loads_and_for_who_reads)
 
 /* ---- random histories ---- */
 
-struct history {
-    struct store *of[2]; /* the oracle, and one with files */
-    struct store_bulk *open[2][OPEN_MOST];
-    size_t n_open;
-    struct arena *a;
-};
-
-static void commit_some(struct history *h)
-{
-    struct store_write w[2][4];
-    struct err why;
-    const size_t n = 1 + rnd(4);
-    for (size_t i = 0; i < n; i++) {
-        w[0][i] =
-            (struct store_write){ .type = rnd(4) ? patient : observation,
-                                  .id = arena_sv(h->a, sv_from(random_id())),
-                                  .method = rnd(4) ? STORE_METHOD_UPDATE : STORE_METHOD_DELETE };
-        if (w[0][i].method != STORE_METHOD_DELETE) {
-            w[0][i].body = make(h->a, w[0][i].type, w[0][i].id);
-            w[0][i].index = index_of(h->a, w[0][i].type, w[0][i].body.json);
-        }
-    }
-    memcpy(w[1], w[0], sizeof w[0]);
-    struct store_commit c;
-    const err_code rc = store_commit(h->of[0], w[0], n, &c, &why);
-    assert_int_equal(store_commit(h->of[1], w[1], n, &c, &why), rc);
-}
-
-static void load_some(struct history *h)
-{
-    struct store_bulk_item items[2][6];
-    const size_t n = 1 + rnd(6);
-    for (size_t i = 0; i < n; i++) {
-        items[0][i] = (struct store_bulk_item){ .type = rnd(3) ? patient : observation,
-                                                .id = arena_sv(h->a, sv_from(random_id())),
-                                                .seq = i };
-        items[0][i].body = make(h->a, items[0][i].type, items[0][i].id);
-        items[0][i].index = index_of(h->a, items[0][i].type, items[0][i].body.json);
-    }
-    memcpy(items[1], items[0], sizeof items[0]);
-    for (size_t i = 0; i < 2; i++) {
-        OK(store_bulk_begin(h->of[i], &h->open[i][h->n_open], e));
-        OK(store_bulk_fill(h->open[i][h->n_open], items[i], n, e));
-    }
-    h->n_open++;
-}
-
-static void publish_one(struct history *h)
-{
-    const size_t k = rnd((unsigned)h->n_open);
-    h->n_open--;
-    for (size_t i = 0; i < 2; i++) {
-        struct store_bulk *chosen = h->open[i][k];
-        struct store_commit c;
-        h->open[i][k] = h->open[i][h->n_open];
-        OK(store_bulk_publish(&chosen, SV_NONE, SV_NONE, &c, e));
-    }
-}
-
-static void give_up(struct history *h)
-{
-    while (h->n_open) {
-        h->n_open--;
-        for (size_t i = 0; i < 2; i++)
-            store_bulk_abort(h->open[i][h->n_open]);
-    }
-}
-
 #define COUNTED SV_LIT("erase/all")
 
 /* Both have erased as many, also behind openings. */
@@ -689,22 +599,6 @@ TEST(erase, goes_on_after_kill_9)
         assert_true(i % 7 == 0 || files_with(text) == 0);
     }
     OK(file_remove_tree(root, e));
-}
-
-static int begin_all(void **state)
-{
-    (void)state;
-    env = store_env_new(64u << 20, 2);
-    patient = fhir_type_find(SV_LIT("Patient"));
-    observation = fhir_type_find(SV_LIT("Observation"));
-    return 0;
-}
-
-static int end_all(void **state)
-{
-    (void)state;
-    store_env_free(env);
-    return 0;
 }
 
 int main(void)
