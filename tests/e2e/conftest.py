@@ -16,6 +16,15 @@ def server():
         yield s
 
 
+@pytest.fixture(scope="module")
+def idp():
+    """An identity provider for a module's tests."""
+    from identity import Idp
+    one = Idp()
+    yield one
+    one.close()
+
+
 @pytest.fixture
 def client(server):
     return server.client()

@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 from backend import FORM, JWT_BEARER, OURS, Backend, ClientKey, WithToken, command, hs256, register
 from bulk import ASYNC, Export
 from fhirlake import KEY, ROLE, Server, ask_control, wait
-from identity import Idp, b64, claims, smart_store
+from identity import b64, claims, smart_store
 
 pytestmark = pytest.mark.sanitize
 ES, RS, RS256 = ClientKey("ES384"), ClientKey("RS384"), ClientKey("RS256")
@@ -59,13 +59,6 @@ class Keys:
 @pytest.fixture(scope="module")
 def keys():
     one = Keys()
-    yield one
-    one.close()
-
-
-@pytest.fixture(scope="module")
-def idp():
-    one = Idp()
     yield one
     one.close()
 

@@ -26,13 +26,6 @@ from test_tls import ask, context, dial, tls_server
 pytestmark = pytest.mark.sanitize
 
 
-@pytest.fixture(scope="module")
-def idp():
-    one = Idp()
-    yield one
-    one.close()
-
-
 class Rates:
     event, option, name, broken, says = "quotas", "--quotas", "rates", "[caller]\nListFHIRDatastores = secret-z\n", "line 2"
 

@@ -18,13 +18,6 @@ READ_ONLY = {"Version": "2012-10-17", "Statement": [
 
 
 @pytest.fixture(scope="module")
-def idp():
-    one = Idp()
-    yield one
-    one.close()
-
-
-@pytest.fixture(scope="module")
 def server(idp, tmp_path_factory):
     folder = tmp_path_factory.mktemp("identity")
     with Server(None, "--identity-providers", str(idp.file(folder / "idp", READ_ONLY))) as s:

@@ -2,22 +2,10 @@
  * its keys and misbehaves on demand (tests/peers/hostile_s3.py). */
 #include "test.h"
 
-#include "../../peers/hostile.h"
-#include "../../peers/peer.h"
+#include "../../peers/both.h"
 #include "kms/kms_private.h"
 #include "s3/s3_private.h"
 
-/* TEST names a state that few tests need. */
-#pragma GCC diagnostic ignored "-Wunused-parameter"
-
-static struct peer moto;
-static bool has_moto;
-
-#define NEED(has)   \
-    do {            \
-        if (!(has)) \
-            skip(); \
-    } while (0)
 #define ARN    "arn:aws:kms:us-east-1:123456789012:key/"
 #define SECRET "SECRET-IN-A-MESSAGE" /* in each refusal of the hostile peer */
 
@@ -382,10 +370,5 @@ int main(void)
         T(hostile, over_tls_as_s3_has_it),
         T(moto, a_data_key_comes_back_in_its_context_alone),
     };
-    hostile_start();
-    has_moto = peer_start(&moto, "moto_peer.py");
-    int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    peer_stop(&bad);
-    peer_stop(&moto);
-    return failed;
+    RUN_WITH_BOTH(tests);
 }

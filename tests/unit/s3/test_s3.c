@@ -2,23 +2,10 @@
  * policies (moto), and one that misbehaves on demand (tests/peers/hostile_s3.py). */
 #include "test.h"
 
-#include "../../peers/hostile.h"
-#include "../../peers/peer.h"
+#include "../../peers/both.h"
 #include "base/clock.h"
 #include "s3/s3.h"
 #include "s3/s3_private.h"
-
-/* TEST names a state that few tests need. */
-#pragma GCC diagnostic ignored "-Wunused-parameter"
-
-static struct peer moto;
-static bool has_moto;
-
-#define NEED(has)   \
-    do {            \
-        if (!(has)) \
-            skip(); \
-    } while (0)
 
 /* ---- xml and faults, no peer ---- */
 static err_code count_keys(void *ctx, sv path, sv text, struct err *e)
@@ -895,10 +882,5 @@ int main(void)
         T(moto, assumed_roles_may_what_their_policy_says),
         T(moto, a_role_that_trusts_another_is_refused),
     };
-    hostile_start();
-    has_moto = peer_start(&moto, "moto_peer.py");
-    int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    peer_stop(&bad);
-    peer_stop(&moto);
-    return failed;
+    RUN_WITH_BOTH(tests);
 }
