@@ -6,10 +6,8 @@
  * way the files are copied by this process, so a server has nothing to do with the target. */
 #include "cli/backup/backup.h"
 
-#include "backup/backup.h"
 #include "base/file.h"
-#include "cli/backup/place.h"
-#include "cli/keys.h"
+#include "cli/backup/options.h"
 #include "server/control.h"
 
 #include <errno.h>
@@ -21,14 +19,12 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define CACHE_BYTES ((size_t)64 << 20)
 #define ANSWER_MAX  (PATH_MAX + 64)
 #define RECORD_NAME "backup-digests" /* in the data folder */
 
 struct options {
     const char *data, *to, *verify, *prune;
-    struct cli_keys keys;
-    struct cli_place place;
+    struct cli_backups of;
 };
 #define O(member) offsetof(struct options, member)
 static const struct cli_option table[] = {
@@ -36,9 +32,8 @@ static const struct cli_option table[] = {
     { "to", "PLACE", "back it up into this folder, which is made, or s3://bucket/prefix", O(to) },
     { "verify", "PLACE", "read all files of all backups there, and change nothing", O(verify) },
     { "prune", "PLACE", "remove the files there that no backup names", O(prune) },
-    CLI_PLACE_OPTIONS(O(place)),
-    CLI_PLACE_KMS(O(place)),
-    CLI_KEYS_OPTIONS(O(keys)),
+    CLI_BACKUPS_OPTIONS(O(of)),
+    CLI_BACKUPS_KMS(O(of)),
 };
 #define N_OPTIONS (sizeof table / sizeof table[0])
 
@@ -206,9 +201,9 @@ static int backup(const struct options *o, struct backup_place *place)
     s = (struct source){ .server = -1 };
     if (check_apart(data, o->to, &e) != ERR_OK)
         return fail(&e);
-    if (cli_keys_open(&o->keys, &ring, &e) != ERR_OK)
+    if (cli_keys_open(&o->of.keys, &ring, &e) != ERR_OK)
         return fail(&e);
-    s.env = store_env_new(CACHE_BYTES, 1);
+    s.env = store_env_new(BACKUPS_CACHE_BYTES, 1);
     store_env_keep(s.env, cli_keys_keeper(ring));
     const bool has_record =
         (size_t)snprintf(record, sizeof record, "%s/" RECORD_NAME, data) < sizeof record;
@@ -275,7 +270,7 @@ static err_code check(const struct options *o, struct err *e)
     if (o->to == NULL && o->data)
         return ERR(e, ERR_INVALID, "%s looks at backups alone: leave --data out",
                    o->verify ? "--verify" : "--prune");
-    if (o->to == NULL && o->place.kms_key)
+    if (o->to == NULL && o->of.place.kms_key)
         return ERR(e, ERR_INVALID, "--kms-key is for what is written: it goes with --to");
     return ERR_OK;
 }
@@ -295,7 +290,7 @@ int cli_backup(int argc, char **argv)
     if (rc == ERR_OK)
         rc = check(&o, &e);
     if (rc == ERR_OK)
-        rc = cli_place_open(o.to ? o.to : o.verify ? o.verify : o.prune, &o.place, &place, &e);
+        rc = cli_place_open(o.to ? o.to : o.verify ? o.verify : o.prune, &o.of.place, &place, &e);
     if (rc != ERR_OK) {
         (void)fprintf(stderr, "fhirlake backup: %s\n", e.msg);
         return 2;

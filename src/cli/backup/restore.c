@@ -1,26 +1,20 @@
 /* restore.c - the command `fhirlake restore`: a backup becomes a new data folder. */
 #include "cli/backup/backup.h"
 
-#include "backup/backup.h"
-#include "cli/backup/place.h"
-#include "cli/keys.h"
+#include "cli/backup/options.h"
 
 #include <sys/stat.h>
 
-#define CACHE_BYTES ((size_t)64 << 20)
-
 struct options {
     const char *from, *data, *backup;
-    struct cli_keys keys;
-    struct cli_place place;
+    struct cli_backups of;
 };
 #define O(member) offsetof(struct options, member)
 static const struct cli_option table[] = {
     { "from", "PLACE", "where backups stand: a folder, or s3://bucket/prefix", O(from) },
     { "data", "DIR", "the new data folder: nothing is there yet, or an empty folder", O(data) },
     { "backup", "NAME", "which backup: a name in PLACE/backups (default: the newest)", O(backup) },
-    CLI_PLACE_OPTIONS(O(place)),
-    CLI_KEYS_OPTIONS(O(keys)),
+    CLI_BACKUPS_OPTIONS(O(of)),
 };
 #define N_OPTIONS (sizeof table / sizeof table[0])
 
@@ -59,15 +53,15 @@ int cli_restore(int argc, char **argv)
                  "--from PLACE and --data NEW are needed; see fhirlake restore --help");
     struct backup_place *place = NULL;
     if (rc == ERR_OK)
-        rc = cli_place_open(o.from, &o.place, &place, &e);
+        rc = cli_place_open(o.from, &o.of.place, &place, &e);
     if (rc == ERR_OK)
-        rc = cli_keys_open(&o.keys, &ring, &e);
+        rc = cli_keys_open(&o.of.keys, &ring, &e);
     if (rc != ERR_OK) {
         (void)fprintf(stderr, "fhirlake restore: %s\n", e.msg);
         return 2;
     }
     (void)umask(077);
-    struct store_env *env = store_env_new(CACHE_BYTES, 1);
+    struct store_env *env = store_env_new(BACKUPS_CACHE_BYTES, 1);
     store_env_keep(env, cli_keys_keeper(ring));
     rc = backup_restore(env, place, o.backup, o.data, &done, &e);
     store_env_free(env);
