@@ -57,6 +57,10 @@ typedef void (*audit_done_fn)(void *ctx, bool durable);
  *   records  copied
  *   done     called once from the log's thread, never from here; NULL: nobody waits */
 void audit_add(struct audit *audit, sv records, unsigned n, audit_done_fn done, void *ctx);
+/* Likewise, and the log's thread waits with it for audit_go(): so records that come together are
+ * written together. Who adds calls it soon. done is given. */
+void audit_add_held(struct audit *audit, sv records, unsigned n, audit_done_fn done, void *ctx);
+void audit_go(struct audit *audit);
 /* Can records be written, as far as is known? */
 bool audit_is_well(struct audit *audit);
 /* Do so many records wait for the disk that one more should be waited for? */

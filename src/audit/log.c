@@ -242,6 +242,8 @@ static bool wait_locked(struct audit *audit)
 static void *write_all(void *arg)
 {
     struct audit *audit = arg;
+    /* so that an operator sees what it costs */
+    (void)pthread_setname_np(pthread_self(), "audit");
     pthread_mutex_lock(&audit->locked.lock);
     for (;;) {
         bool due = wait_locked(audit);
@@ -263,14 +265,10 @@ static void *write_all(void *arg)
 
 /* ---- for everybody ---- */
 
-void audit_add(struct audit *audit, sv records, unsigned n, audit_done_fn done, void *ctx)
+/* held: the writer is told by audit_go(). */
+static void add(struct audit *audit, sv records, unsigned n, struct waiter *waiter, bool held)
 {
     struct err ignored;
-    struct waiter *waiter = done ? malloc(sizeof *waiter) : NULL;
-    if (done && waiter == NULL)
-        abort();
-    if (waiter)
-        *waiter = (struct waiter){ .done = done, .ctx = ctx };
     atomic_fetch_add(&audit->waiting, records.len);
     pthread_mutex_lock(&audit->locked.lock);
     struct batch *queue = &audit->locked.queue;
@@ -280,13 +278,43 @@ void audit_add(struct audit *audit, sv records, unsigned n, audit_done_fn done, 
     /* without a bound that could be met */
     IGNORE(buf_add(&queue->records, records, &ignored));
     queue->n += n;
-    if (waiter) {
+    if (waiter)
         list_push(&queue->waiters, waiter);
+    if (waiter && !held) {
         wake |= !audit->locked.urgent;
         audit->locked.urgent = true;
     }
-    if (wake)
+    if (wake && !held)
         pthread_cond_signal(&audit->locked.more);
+    pthread_mutex_unlock(&audit->locked.lock);
+}
+
+static struct waiter *waiter_new(audit_done_fn done, void *ctx)
+{
+    struct waiter *waiter = malloc(sizeof *waiter);
+    if (waiter == NULL)
+        abort();
+    *waiter = (struct waiter){ .done = done, .ctx = ctx };
+    return waiter;
+}
+
+void audit_add(struct audit *audit, sv records, unsigned n, audit_done_fn done, void *ctx)
+{
+    add(audit, records, n, done ? waiter_new(done, ctx) : NULL, false);
+}
+
+void audit_add_held(struct audit *audit, sv records, unsigned n, audit_done_fn done, void *ctx)
+{
+    add(audit, records, n, waiter_new(done, ctx), true);
+}
+
+void audit_go(struct audit *audit)
+{
+    pthread_mutex_lock(&audit->locked.lock);
+    if (batch_has_any(&audit->locked.queue) && !audit->locked.urgent) {
+        audit->locked.urgent = true;
+        pthread_cond_signal(&audit->locked.more);
+    }
     pthread_mutex_unlock(&audit->locked.lock);
 }
 

@@ -130,3 +130,10 @@ struct query_source rest_read_source(const struct rest_call *call, uint64_t as_o
     src.letters = SMART_R;
     return src;
 }
+
+unsigned rest_written_status(const struct store_write *w)
+{
+    if (w->method == STORE_METHOD_DELETE)
+        return 204;
+    return w->existed ? 200 : 201;
+}

@@ -130,11 +130,23 @@ struct rest_call {
 void rest_trail(const struct rest_call *call, struct trail *trail, err_code rc);
 /* Of an entry of a Bundle, which is one record more. */
 void rest_trail_entry(const struct rest_call *call, err_code rc);
+/* Of a request whose one write is about to be committed: its record goes to the disk together with
+ * the write.
+ *   witness  the caller's, as long as the commit takes
+ * NULL: there is no audit log, or the call is an entry of a Bundle. */
+struct rest_witness {
+    struct store_witness base;
+    const struct rest_call *call;
+};
+struct store_witness *rest_trail_witness(const struct rest_call *call,
+                                         struct rest_witness *witness);
 /* Of a request that was refused before it became a call. */
 void rest_trail_name(const struct http_request *req, struct service *service,
                      struct trail_facts *facts);
 
 /* ---- call.c ---- */
+/* What a write that is committed is answered with: 204, 200 or 201. */
+unsigned rest_written_status(const struct store_write *w);
 /* May the caller do this on the data store? action: "ReadResource". ERR_DENIED. */
 MUST_USE err_code rest_allowed(struct rest_call *call, const char *action, struct err *e);
 /* May the caller do what the route says? A conditional write is a search too. ERR_DENIED. */

@@ -41,9 +41,10 @@ static void scopes_asked(const struct rest_call *call, struct trail_facts *f)
     }
 }
 
-static void fill(const struct rest_call *call, err_code rc, struct trail_facts *f)
+/* o: the answer, or what it will be */
+static void fill(const struct rest_call *call, const struct rest_answer *o, err_code rc,
+                 struct trail_facts *f)
 {
-    const struct rest_answer *o = &call->out;
     const bool told = rc == ERR_OK && o->about;
     const fhir_type type = told ? o->type : call->type;
     f->rc = rc;
@@ -79,7 +80,7 @@ void rest_trail_name(const struct http_request *req, struct service *service,
     /* What cannot be routed has no name. */
     if (rest_route(&look, &ignored) == ERR_OK) {
         const err_code rc = facts->rc;
-        fill(&look, rc, facts);
+        fill(&look, &look.out, rc, facts);
         facts->form = SV_NONE;
     }
 }
@@ -90,7 +91,7 @@ void rest_trail(const struct rest_call *call, struct trail *trail, err_code rc)
     if (trail == NULL)
         return;
     trail->caller = call->caller;
-    fill(call, rc, &trail->facts);
+    fill(call, &call->out, rc, &trail->facts);
     trail->facts.datastore_id = store_of(trail->req, &below);
 }
 
@@ -100,8 +101,42 @@ void rest_trail_entry(const struct rest_call *call, err_code rc)
     sv below;
     if (call->trail == NULL)
         return;
-    fill(call, rc, &f);
+    fill(call, &call->out, rc, &f);
     f.datastore_id = store_of(call->trail->req, &below);
     call->trail->caller = call->caller;
     trail_entry(call->trail, &f);
+}
+
+/* ---- a write that is being committed ---- */
+
+static void told(struct store_witness *me, const struct store_write *w,
+                 const struct store_commit *at)
+{
+    const struct rest_call *call = ((struct rest_witness *)me)->call;
+    const struct rest_answer will = { .status = rest_written_status(w),
+                                      .about = true,
+                                      .type = w->type,
+                                      .id = w->id,
+                                      .version = w->version };
+    struct trail_facts f = { 0 };
+    sv below;
+    (void)at;
+    fill(call, &will, ERR_OK, &f);
+    f.datastore_id = store_of(call->trail->req, &below);
+    call->trail->caller = call->caller;
+    trail_early(call->trail, &f);
+}
+
+static void all_told(struct store_witness *me)
+{
+    trail_early_go(((struct rest_witness *)me)->call->trail);
+}
+
+struct store_witness *rest_trail_witness(const struct rest_call *call, struct rest_witness *witness)
+{
+    /* entries of a Bundle have their records when all of it has ended */
+    if (call->trail == NULL || call->in_bundle)
+        return NULL;
+    *witness = (struct rest_witness){ { told, all_told }, call };
+    return &witness->base;
 }

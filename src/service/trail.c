@@ -4,12 +4,18 @@
  *     a read   records are added, x is answered at once
  *     a write  records are added, the answer waits in `kept_answer`; the log's thread sends it
  *              when they are on disk, or a 503 in its place
+ *     a write of one resource
+ *              its record is added by trail_early(), just before the data store begins to wait for
+ *              the disk. Both must be on disk before the answer leaves; who is the second sends it:
+ *              the thread of the request, or the log's
  *
  * A request that changed nothing (a refusal of the caller's request) waits for nothing. When much
  * waits for the disk, reads wait, too: so what waits is bounded by the connections. */
 #include "service/trail_private.h"
 
 #include "base/log.h"
+
+#include <assert.h>
 
 #define HEADERS_MAX 20u
 #define USUAL       2048u /* bytes of most records */
@@ -97,7 +103,7 @@ static void give(struct trail *trail, const char *error, audit_done_fn done, voi
     struct buf own = { room, 0, sizeof room, sizeof room };
     struct err ignored;
     if (trail->n_entries == 0 &&
-        trail_record(trail, &trail->facts, error, 0, &own, &ignored) == ERR_OK) {
+        trail_record(trail, &trail->facts, error, trail->early.told, &own, &ignored) == ERR_OK) {
         audit_add(audit, buf_sv(&own), 1, done, ctx);
     } else {
         add(trail, &trail->facts, error, &trail->entries);
@@ -159,6 +165,58 @@ static bool may_have_changed(const struct trail *trail, unsigned status)
            (status < 400 || status >= 500 || trail->n_entries > 1 || status == 429);
 }
 
+/* ---- records that go to the disk together with the write ---- */
+
+static char durable_mark, lost_mark; /* how an early record ended */
+
+static void early_done(void *ctx, bool durable)
+{
+    struct trail *trail = ctx;
+    struct kept_answer *kept =
+        atomic_exchange(&trail->early.state, durable ? &durable_mark : &lost_mark);
+    /* else the trail may be gone already */
+    if (kept)
+        answer_kept(kept, durable);
+}
+
+void trail_early(struct trail *trail, const struct trail_facts *facts)
+{
+    char room[USUAL];
+    struct buf own = { room, 0, sizeof room, sizeof room };
+    struct err ignored;
+    /* Rare ones, and those of another form, are told when they are answered. */
+    if (trail == NULL || trail->on_heap || trail->n_entries || trail->early.told ||
+        trail_record(trail, facts, "-", 0, &own, &ignored) != ERR_OK)
+        return;
+    trail->early.told = true;
+    trail->early.status = facts->status;
+    trail->early.version = facts->version;
+    audit_add_held(trail->service->cfg.audit, buf_sv(&own), 1, early_done, trail);
+}
+
+void trail_early_go(struct trail *trail)
+{
+    if (trail)
+        audit_go(trail->service->cfg.audit);
+}
+
+/* Is what it tells what came of it? */
+static bool early_was_right(const struct trail *trail)
+{
+    return trail->early.told && trail->facts.rc == ERR_OK &&
+           trail->facts.status == trail->early.status &&
+           trail->facts.version == trail->early.version;
+}
+
+/* The answer leaves when the early record is on disk. */
+static void early_reply(struct trail *trail, struct kept_answer *kept)
+{
+    void *state = NULL;
+    /* nothing of it is on the heap: it is not touched any more once the log's thread may answer */
+    if (!atomic_compare_exchange_strong(&trail->early.state, &state, kept))
+        answer_kept(kept, state == &durable_mark);
+}
+
 static struct trail *end(struct http_exchange *x, unsigned status)
 {
     struct trail *trail = trail_of(x);
@@ -178,6 +236,8 @@ static struct trail *end(struct http_exchange *x, unsigned status)
 void trail_end(struct http_exchange *x, unsigned status, const char *error)
 {
     struct trail *trail = end(x, status);
+    /* what answers in this way writes nothing */
+    assert(trail == NULL || !trail->early.told);
     if (trail)
         give(trail, error, NULL, NULL);
 }
@@ -192,7 +252,8 @@ void trail_reply(struct http_exchange *x, unsigned status, const struct http_hea
     }
     struct audit *audit = trail->service->cfg.audit;
     const bool well = audit_is_well(audit);
-    if (!may_have_changed(trail, status) && (!audit_is_pressed(audit) || !well)) {
+    if (!trail->early.told && !may_have_changed(trail, status) &&
+        (!audit_is_pressed(audit) || !well)) {
         give(trail, error, NULL, NULL);
         http_reply(x, status, h, n, body);
         return;
@@ -206,7 +267,10 @@ void trail_reply(struct http_exchange *x, unsigned status, const struct http_hea
     memcpy(kept->h, h, n * sizeof *h);
     *body = BUF_INIT(body->max);
     /* x may be answered, and gone, from here on */
-    give(trail, error, answer_kept, kept);
+    if (early_was_right(trail))
+        early_reply(trail, kept);
+    else
+        give(trail, error, answer_kept, kept);
 }
 
 /* ---- jobs ---- */

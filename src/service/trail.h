@@ -28,6 +28,16 @@ struct trail_facts {
     unsigned status;
 };
 
+/* The record of a write that went to the disk together with the write. */
+struct trail_early {
+    bool told;
+    unsigned status; /* that it tells */
+    uint64_t version;
+    /* NULL: it is not known yet whether it is on disk, and no answer waits; else the answer that
+     * waits, or how it ended */
+    _Atomic(void *) state;
+};
+
 struct trail { /* of an exchange, until it is answered */
     struct service *service;
     const struct http_request *req;
@@ -37,6 +47,7 @@ struct trail { /* of an exchange, until it is answered */
     struct trail_facts facts;
     struct buf entries; /* records that go in front of the request's own */
     unsigned n_entries;
+    struct trail_early early;
 };
 
 /* Begins the trail of x, when there is an audit log. */
@@ -51,6 +62,13 @@ MUST_USE err_code trail_ready(const struct trail *trail, const char *action, str
 void trail_entry(struct trail *trail, const struct trail_facts *facts);
 /* None of the entries so far was done after all. */
 void trail_forget_entries(struct trail *trail);
+
+/* The request's one write is being committed, and will end as facts say unless something fails: its
+ * record is added now, so that one disk, or two, take both at once. If it ends in another way, a
+ * second record with the same request id says so. Until trail_early_go() the log may wait for more
+ * of them. From any thread, while the request's own waits. NULL is allowed. */
+void trail_early(struct trail *trail, const struct trail_facts *facts);
+void trail_early_go(struct trail *trail);
 
 /* Ends the trail: its records are added to the log, and x is answered, now or when they are on
  * disk. The header's texts live as long as x; body is taken.

@@ -116,6 +116,17 @@ typedef enum {
     STORE_IF_VERSION, /* the newest version is if_version, and no deletion */
     STORE_IF_DELETED, /* the newest version is if_version, a deletion */
 } store_condition;
+struct store_write;
+/* Who is told of a commit that is about to be written, while others wait for it: both calls are
+ * short, and ask the store nothing. An engine may tell nobody. */
+struct store_witness {
+    /* Once for a commit, of its first write: it will be made as w and at say, unless the disk
+     * fails. */
+    void (*told)(struct store_witness *me, const struct store_write *w,
+                 const struct store_commit *at);
+    /* All that go to the disk together were told, and that begins now; of one of them. */
+    void (*all_told)(struct store_witness *me);
+};
 struct store_write {
     fhir_type type;
     sv id;
@@ -124,8 +135,9 @@ struct store_write {
     sv index;              /* search_index() of the body: under which entries it can be found */
     store_condition condition;
     uint64_t if_version;
-    uint64_t version; /* out: the version written */
-    bool existed;     /* out: there was a current version, and no deletion, before it */
+    struct store_witness *witness; /* borrowed for the call; NULL: none */
+    uint64_t version;              /* out: the version written */
+    bool existed; /* out: there was a current version, and no deletion, before it */
 };
 /* All of the writes as one commit, or none; on disk when it returns. Commits of several threads
  * share one fsync. At most one write per (type, id). ERR_PRECONDITION: a condition failed.

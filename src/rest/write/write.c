@@ -402,11 +402,9 @@ err_code rest_written(struct rest_call *call, const struct rest_pending *pending
                                .method = pending->w.method,
                                .body = pending->w.body };
     rest_about(call, &v);
-    if (pending->w.method == STORE_METHOD_DELETE) {
-        call->out.status = 204;
+    call->out.status = rest_written_status(&pending->w);
+    if (pending->w.method == STORE_METHOD_DELETE)
         return ERR_OK;
-    }
-    call->out.status = pending->w.existed ? 200 : 201;
     call->out.location = !pending->w.existed;
     if (rest_prefers(call, "return=OperationOutcome")) {
         TRY(rest_told_write(call, &call->out.body, e));
@@ -440,11 +438,13 @@ static err_code write_once(struct rest_call *call, bool *again, struct err *e)
 {
     struct rest_pending pending = { 0 };
     struct rest_asked_list asked = { 0 };
+    struct rest_witness witness;
     struct store_commit at;
     call->asked = &asked;
     err_code rc = rest_prepare(call, &pending, e);
     *again = false;
     if (rc == ERR_OK && pending.has_write) {
+        pending.w.witness = rest_trail_witness(call, &witness);
         rc = rest_commit_asked(call, &asked, &pending.w, 1, &at, again, e);
         *again |= rc == ERR_PRECONDITION && pending.guarded;
         if (rc == ERR_OK)

@@ -264,6 +264,20 @@ static void write_shared_rows(struct rocks *r, struct commit_group *g)
     rocksdb_writebatch_destroy(s.batch);
 }
 
+/* What a witness does meanwhile (its own write to a disk) goes on while the group is written. So
+ * it is told under order.lock, which the write to the disk has as well. */
+static void tell_witnesses(const struct commit_waiter *first)
+{
+    struct store_witness *one = NULL;
+    for (const struct commit_waiter *w = first; w; w = w->next)
+        if (w->rc == ERR_OK && w->writes[0].witness) {
+            one = w->writes[0].witness;
+            one->told(one, &w->writes[0], &w->out);
+        }
+    if (one)
+        one->all_told(one);
+}
+
 /* order.lock is held from the reading of conditions to the moment the result is visible. */
 static void write_group(struct rocks *r, struct commit_group *g, struct commit_waiter *first)
 {
@@ -276,6 +290,7 @@ static void write_group(struct rocks *r, struct commit_group *g, struct commit_w
     if (g->any) {
         char *bad = NULL;
         tally_write(&g->tally, r, g->batch);
+        tell_witnesses(first);
         rocksdb_write(r->db, r->sync_write, g->batch, &bad);
         struct err e;
         err_code rc = rocks_write_error(r, bad, "writing to the data store", &e);

@@ -18,7 +18,8 @@
  *   convert/    data stores of an older layout
  *
  * Lock order: settle_lock, then order.lock, then seen.lock or bulk.lock or the claims' own.
- * queue.lock is taken alone.
+ * queue.lock is taken alone. A witness (store.h) is told under order.lock, and takes locks of its
+ * own behind it: it asks no store.
  * Invariants beside those of store.h (asserted in builds with assertions):
  *   I7  the table of loads that a reader takes after T holds every load with t <= T
  *   C1  counts.c: what a sum means

@@ -2,7 +2,9 @@
 #include "logs.h"
 
 #include <signal.h>
+#include <stdatomic.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <utime.h>
 
 TEST(log, who_waits_is_told_when_the_record_is_in_the_file)
@@ -24,6 +26,41 @@ TEST(log, who_waits_is_told_when_the_record_is_in_the_file)
     const struct audit_counts c = audit_counts(l.audit);
     assert_int_equal(c.records, 20);
     assert_int_equal(c.lost, 0);
+    logs_free(&l);
+}
+
+static atomic_uint n_syncs;
+
+/* In the place of the C library's. */
+int fdatasync(int fd)
+{
+    atomic_fetch_add(&n_syncs, 1);
+    return (int)syscall(SYS_fdatasync, fd);
+}
+
+TEST(log, what_is_held_is_written_together)
+{
+    (void)state;
+    struct logs l;
+    logs_make(&l);
+    logs_open(&l, 0);
+    for (unsigned turn = 1; turn <= 5; turn++) {
+        const unsigned before = atomic_load(&n_syncs);
+        for (int i = 0; i < 8; i++)
+            audit_add_held(l.audit, SV_LIT("{\"a\":1}\n"), 1, logs_done, &l);
+        audit_go(l.audit);
+        pthread_mutex_lock(&l.lock);
+        while (l.n_done < 8 * turn)
+            pthread_cond_wait(&l.changed, &l.lock);
+        pthread_mutex_unlock(&l.lock);
+        assert_int_equal(atomic_load(&n_syncs) - before, 1);
+    }
+    /* nobody says go, and the log ends */
+    audit_add_held(l.audit, SV_LIT("{\"a\":1}\n"), 1, logs_done, &l);
+    logs_close(&l);
+    assert_int_equal(l.n_done, 41);
+    assert_int_equal(l.n_durable, 41);
+    assert_int_equal(logs_verify(&l).records, 41);
     logs_free(&l);
 }
 
@@ -249,6 +286,7 @@ TEST(log, old_segments_are_retired_and_the_log_says_so)
 }
 
 TEST_MAIN(T(log, who_waits_is_told_when_the_record_is_in_the_file),
+          T(log, what_is_held_is_written_together),
           T(log, what_nobody_waits_for_is_there_at_the_end), T(log, many_threads_add_to_it),
           T(log, its_files_are_the_owners_alone),
           T(log, shuts_nobody_out_of_a_folder_that_has_other_files),
