@@ -1,5 +1,5 @@
-/* options.h - what backup and restore are asked alike: where backups stand, and the keys of encrypted
- * data stores.   Floor: cli. */
+/* options.h - what backup and restore are asked alike: where backups stand, and the keys of
+ * encrypted data stores.   Floor: cli. */
 #pragma once
 #include "backup/backup.h"
 #include "cli/backup/place.h"

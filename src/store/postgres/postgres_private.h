@@ -157,7 +157,8 @@ bool pg_is_crowded(struct store *st);
 void pg_bulk_abort(struct store_bulk *base);
 
 /* ---- erase.c ---- */
-err_code pg_erase(struct store *st, store_number number, uint64_t t, bool *any, struct err *e);
+err_code pg_erase(struct store *st, store_number number, uint64_t t, sv note, bool *any,
+                  struct err *e);
 err_code pg_erase_finish(struct store *st, const atomic_bool *halt, struct err *e);
 
 /* ---- notes.c ---- */

@@ -195,7 +195,7 @@ TEST(postgres, a_store_that_is_not_there_or_of_another_layout_is_refused)
         return;
     FAILS(ERR_NOT_FOUND, store_open(env, uri, false, &st, e));
     OK(store_open(env, uri, true, &st, e));
-    FAILS(ERR_UNSUPPORTED, store_erase(st, 1, 0, &any, e));
+    FAILS(ERR_UNSUPPORTED, store_erase(st, 1, 0, SV_NONE, &any, e));
     FAILS(ERR_UNSUPPORTED, store_erase_finish(st, NULL, e));
     OK(put_if(st, "a", 0, &c, e));
     /* another node removes it */
