@@ -130,9 +130,9 @@ err_code pg_ask(PGconn *c, const char *sql, int n_args, const char *const *args,
     "set max_parallel_workers_per_gather = 0; set plan_cache_mode = force_generic_plan; "
 
 static const char *const settings[PG_ROLES] = {
-    [PG_READ] = ALONG_INDEXES "set enable_bitmapscan = off",
+    [PG_READ] = ALONG_INDEXES "set enable_bitmapscan = off; set statement_timeout = '60s'",
     [PG_SCAN] = ALONG_INDEXES "set enable_bitmapscan = off",
-    [PG_WRITE] = ALONG_INDEXES "set enable_bitmapscan = off; "
+    [PG_WRITE] = ALONG_INDEXES "set enable_bitmapscan = off; set statement_timeout = '60s'; "
                                "set idle_in_transaction_session_timeout = '10s'",
     /* the publication waits for the disk, and for all that was written before */
     [PG_LOAD] = ALONG_INDEXES "set synchronous_commit = off; "

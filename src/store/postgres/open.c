@@ -238,7 +238,10 @@ err_code pg_remove(const char *place, struct err *e)
     PGconn *c;
     TRY(reach(place, schema, &pool, &c, e));
     (void)snprintf(sql, sizeof sql, "drop schema if exists %s cascade", schema);
-    err_code rc = pg_do(c, sql, "removing a data store", e);
+    /* it takes as long as the files that are unlinked */
+    err_code rc = pg_do(c, "set statement_timeout = 0", "removing a data store", e);
+    if (rc == ERR_OK)
+        rc = pg_do(c, sql, "removing a data store", e);
     leave(pool, c);
     return rc;
 }

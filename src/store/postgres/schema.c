@@ -40,7 +40,7 @@ static const char tables[] =
     "create index counts_k on counts(k, n);"
     "create index counts_load on counts(n) where n < 0;"
     "create table open_loads(load bigint primary key, until timestamptz not null, "
-    "shared bool not null default false);"
+    "shared bool not null default false, filled bool not null default false);"
     "create table unsettled(load bigint primary key, births bool not null);"
     "create table fences(number bigint, count bigint not null, bytes bigint not null, "
     "load bigint not null, type smallint, primary key (type, number));"

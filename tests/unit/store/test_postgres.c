@@ -161,6 +161,29 @@ TEST(postgres, a_commit_whose_answer_is_lost_is_written_once)
     proxy_stop(&p);
 }
 
+/* What a server that failed leaves, when its disk had the row of the load and not the load. */
+TEST(postgres, a_load_whose_rows_the_server_has_lost_is_not_published)
+{
+    (void)state;
+    char uri[256], text[128];
+    struct store *st;
+    struct store_commit c;
+    struct store_bulk *b;
+    struct store_bulk_item it = { patient, SV_LIT("b"), body(text, 1), 0, plain_index(patient) };
+    if (!pg_new_place(uri, sizeof uri))
+        return;
+    OK(store_open(env, uri, true, &st, e));
+    OK(store_bulk_begin(st, &b, e));
+    OK(store_bulk_fill(b, &it, 1, e));
+    run_sql(uri, "with v as (delete from versions), c as (delete from changes), s as (delete from "
+                 "search), k as (delete from counts) update open_loads set filled = false");
+    FAILS(ERR_CONFLICT, store_bulk_publish(&b, SV_LIT("n"), SV_LIT("v"), &c, e));
+    assert_int_equal(store_last(st).t, 0);
+    FAILS(ERR_NOT_FOUND, store_note_get(st, SV_LIT("n"), &(struct buf){ .max = 9 }, e));
+    store_close(st);
+    pg_drop(uri);
+}
+
 /* ---- places, and what is refused ---- */
 
 TEST(postgres, a_place_that_is_none_is_refused_and_no_message_has_its_password)
@@ -304,6 +327,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(postgres, commits_of_two_nodes_are_in_one_order_and_none_is_lost),
         T(postgres, a_commit_whose_answer_is_lost_is_written_once),
+        T(postgres, a_load_whose_rows_the_server_has_lost_is_not_published),
         T(postgres, a_place_that_is_none_is_refused_and_no_message_has_its_password),
         T(postgres, a_store_that_is_not_there_or_of_another_layout_is_refused),
         T(postgres, records_are_read_in_the_order_of_their_keys_and_written_whole_or_not),

@@ -70,6 +70,12 @@ static err_code clear_one(PGconn *conn, const char *only, struct err *e)
 
 /* ---- filling ---- */
 
+static err_code given_up(struct err *e)
+{
+    return ERR(e, ERR_CONFLICT,
+               "a bulk load took too long, or the database failed meanwhile: load it again");
+}
+
 err_code pg_bulk_begin(struct store *st, struct store_bulk **out, struct err *e)
 {
     struct pg *p = (struct pg *)st;
@@ -107,6 +113,21 @@ err_code pg_bulk_begin(struct store *st, struct store_bulk **out, struct err *e)
     return ERR_OK;
 }
 
+/* In the transaction that has the rows. A server that fails between the beginning of the load and
+ * the end of this transaction may know of the load and have none of its rows. */
+static err_code mark_filled(struct pg_bulk *k, PGconn *conn, struct err *e)
+{
+    char load[24];
+    const char *args[] = { load };
+    PGresult *r;
+    (void)snprintf(load, sizeof load, "%" PRIu64, k->b);
+    TRY(pg_ask(conn, "update open_loads set filled = true where load = $1", 1, args, PG_LOADING, &r,
+               e));
+    const bool there = strcmp(PQcmdTuples(r), "1") == 0;
+    PQclear(r);
+    return there ? ERR_OK : given_up(e);
+}
+
 static err_code fill(struct pg_bulk *k, PGconn *conn, struct store_bulk_item *items, size_t n,
                      struct err *e)
 {
@@ -123,6 +144,8 @@ static err_code fill(struct pg_bulk *k, PGconn *conn, struct store_bulk_item *it
         rc = pg_load_rows(conn, k->b, rows, n, e);
     if (rc == ERR_OK)
         rc = pg_counts_copy(conn, &t, -(int64_t)k->b, e);
+    if (rc == ERR_OK)
+        rc = mark_filled(k, conn, e);
     if (rc == ERR_OK)
         rc = pg_do(conn, "commit", PG_LOADING, e);
     tally_done(&t);
@@ -157,14 +180,12 @@ static err_code leave_open(PGconn *conn, struct pg_bulk *k, bool *shared, struct
     const char *args[] = { load };
     PGresult *r;
     (void)snprintf(load, sizeof load, "%" PRIu64, k->b);
-    TRY(pg_ask(conn, "delete from open_loads where load = $1 returning shared", 1, args, PUBLISHING,
-               &r, e));
+    TRY(pg_ask(conn, "delete from open_loads where load = $1 and filled returning shared", 1, args,
+               PUBLISHING, &r, e));
     const bool there = PQntuples(r) == 1;
     *shared = there && pg_bytes(r, 0, 0).ptr[0];
     PQclear(r);
-    return there
-               ? ERR_OK
-               : ERR(e, ERR_CONFLICT, "a bulk load took too long and was given up: load it again");
+    return there ? ERR_OK : given_up(e);
 }
 
 static err_code publish_one(PGconn *conn, struct pg_bulk *k, struct store_commit c, struct err *e)
