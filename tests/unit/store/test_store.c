@@ -375,16 +375,20 @@ static struct pair_of_bulks random_bulk(struct store *a, struct store *b)
 /* a statement costs more than a look into a file */
 #define POSTGRES_SEEDS (test_is_long() ? 6u : 1u)
 
-/* files: where the store's are, to be checked when nobody has it open; or NULL. */
+/* files: where the store's are, to be checked when nobody has it open; or NULL: it is one that two
+ * processes can have open, and each step is another one's. */
 static void random_history(unsigned seed, const char *uri, const char *files)
 {
     rnd_state = seed;
-    struct store *mem, *other;
+    struct store *mem, *node[2] = { NULL };
     struct pair_of_bulks open[5];
     size_t n_open = 0;
     OK(store_open(NULL, "memory:", true, &mem, e));
-    OK(store_open(env, uri, true, &other, e));
+    OK(store_open(env, uri, true, &node[0], e));
+    if (files == NULL)
+        OK(store_open(env, uri, false, &node[1], e));
     for (int step = 0; step < 500; step++) {
+        struct store **here = &node[files == NULL && step % 2], *other = *here;
         unsigned what = rnd(100);
         if (what < 60) {
             random_commit(mem, other);
@@ -418,13 +422,13 @@ static void random_history(unsigned seed, const char *uri, const char *files)
             store_close(other);
             if (files)
                 assert_checked(env, files);
-            OK(store_open(env, uri, false, &other, e));
+            OK(store_open(env, uri, false, here, e));
         } else {
             compare(mem, other);
         }
     }
-    check_plan(other, 1);
-    check_plan(other, 1000);
+    check_plan(node[0], 1);
+    check_plan(node[0], 1000);
     check_plan(mem, 1);
     while (n_open) {
         n_open--;
@@ -432,7 +436,9 @@ static void random_history(unsigned seed, const char *uri, const char *files)
         store_bulk_abort(open[n_open].b);
     }
     store_close(mem);
-    store_close(other);
+    store_close(node[0]);
+    if (node[1])
+        store_close(node[1]);
 }
 
 TEST(store, random_histories_read_the_same_from_each)
