@@ -1,5 +1,5 @@
-/* audit.c - the audit log of this process: its options, what it says in the log, and the ends of
- * jobs, which are records too. */
+/* audit.c - the audit log of this process: its options, what it says in the log, and records
+ * that no request leaves: the ends of jobs, and backups. */
 #include "server/serve_private.h"
 
 #include "base/log.h"
@@ -54,4 +54,18 @@ void audit_room_job_ended(void *ctx, const struct job_end *end)
     const struct trail_job job = { names[end->kind], end->datastore_id, end->id,
                                    job_status_name(end->status) };
     trail_job_ended(room->audit, room->region, room->account_id, &job);
+}
+
+err_code audit_room_ready(const struct audit_room *room, struct err *e)
+{
+    if (room->audit == NULL || !room->strict || audit_is_well(room->audit))
+        return ERR_OK;
+    return ERR(e, ERR_NO_AUDIT, "The audit log cannot be written");
+}
+
+void audit_room_backup(const struct audit_room *room, uint64_t user_id, bool taken)
+{
+    const struct trail_backup backup = { user_id, taken };
+    if (room->audit)
+        trail_backup_asked(room->audit, room->region, room->account_id, &backup);
 }

@@ -7,7 +7,8 @@
  *
  * A backup reads every data store, whatever the policies of callers say. So it is not asked for
  * with a caller's key over HTTP, but by whoever may use the data folder itself: the socket has mode
- * 0600, and the other end must be the same user, or root. One command is served at a time. */
+ * 0600, and the other end must be the same user, or root. One command is served at a time. Each
+ * leaves a record in the audit log. */
 #include "server/serve_private.h"
 
 #include "backup/backup.h"
@@ -32,6 +33,7 @@
 struct control {
     struct records *records;
     struct store_registry *stores;
+    const struct audit_room *told;
     char folder[PATH_MAX]; /* of snapshots */
     int dir, listener, stop;
     pthread_t thread;
@@ -39,12 +41,14 @@ struct control {
 
 /* ---- one command ---- */
 
-static bool is_allowed(int fd)
+static bool is_allowed(int fd, uid_t *uid)
 {
     struct ucred peer;
     socklen_t len = sizeof peer;
-    return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 &&
-           (peer.uid == geteuid() || peer.uid == 0);
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) != 0)
+        return false;
+    *uid = peer.uid;
+    return peer.uid == geteuid() || peer.uid == 0;
 }
 
 static bool asks_for_backup(int fd)
@@ -86,7 +90,8 @@ static void serve_one(struct control *c, int fd)
     struct err e = { 0 };
     char path[PATH_MAX];
     const uint64_t began_us = clock_mono_us();
-    if (!is_allowed(fd) || !asks_for_backup(fd)) {
+    uid_t uid;
+    if (!is_allowed(fd, &uid) || !asks_for_backup(fd)) {
         answer(fd, "error", "the request is not known");
         return;
     }
@@ -94,9 +99,12 @@ static void serve_one(struct control *c, int fd)
         answer(fd, "error", "the path of the data folder is too long");
         return;
     }
-    err_code rc = file_mkdirs(c->folder, &e);
+    err_code rc = audit_room_ready(c->told, &e);
+    if (rc == ERR_OK)
+        rc = file_mkdirs(c->folder, &e);
     if (rc == ERR_OK)
         rc = backup_snapshot(c->records, c->stores, path, &e);
+    audit_room_backup(c->told, uid, rc == ERR_OK);
     if (rc != ERR_OK) {
         LOG_ERR("backup_snapshot", &e, LOG_STR("state", "failed"));
         char why[sizeof e.ctx + sizeof e.msg + 2];
@@ -152,7 +160,8 @@ static err_code listen_in(struct control *c, const char *data, struct err *e)
     return ERR_OK;
 }
 
-err_code control_start(const char *data, struct records *records, struct store_registry *stores,
+err_code control_start(const struct server_config *config, struct records *records,
+                       struct store_registry *stores, const struct audit_room *told,
                        struct control **out, struct err *e)
 {
     struct control *c = calloc(1, sizeof *c);
@@ -160,16 +169,16 @@ err_code control_start(const char *data, struct records *records, struct store_r
     if (c == NULL)
         abort();
     *c = (struct control){
-        .records = records, .stores = stores, .dir = -1, .listener = -1, .stop = -1
+        .records = records, .stores = stores, .told = told, .dir = -1, .listener = -1, .stop = -1
     };
     *out = c;
-    if (realpath(data, real) == NULL)
+    if (realpath(config->data, real) == NULL)
         return file_os_err(e, "the data folder cannot be found");
     if ((size_t)snprintf(c->folder, sizeof c->folder, "%s/backup", real) >= sizeof c->folder)
         return ERR(e, ERR_INVALID, "the path of the data folder is too long");
     /* of a process that was cut off */
     TRY(file_remove_tree(c->folder, e));
-    TRY(listen_in(c, data, e));
+    TRY(listen_in(c, config->data, e));
     c->stop = eventfd(0, EFD_CLOEXEC);
     if (c->stop < 0 || pthread_create(&c->thread, NULL, serve, c) != 0) {
         if (c->stop >= 0)

@@ -316,7 +316,7 @@ static err_code rooms_open(struct rooms *rooms, struct err *e)
     store_registry_bound(rooms->stores, &files.stores);
     TRY(news_start(config, rooms->records, rooms->watch, &rooms->news, e));
     rooms->told = (struct audit_room){ rooms->parking, rooms->audit, sv_from(config->region),
-                                       sv_from(config->account_id) };
+                                       sv_from(config->account_id), config->audit_strict };
     struct job_engine_config jc = { .kinds = { &export_ops, &import_ops, &erase_ops },
                                     .records = rooms->records,
                                     .stores = rooms->stores,
@@ -360,7 +360,7 @@ static err_code rooms_open(struct rooms *rooms, struct err *e)
                   rooms->watch);
     TRY(service_new(&sc, &rooms->service, e));
     rooms->rates.service = rooms->service;
-    TRY(control_start(config->data, rooms->records, rooms->stores, &rooms->control, e));
+    TRY(control_start(config, rooms->records, rooms->stores, &rooms->told, &rooms->control, e));
     if (strcmp(config->auth, "none") == 0)
         LOG(LOG_WARN, "auth none",
             LOG_STR("note", "every program of this machine may read and write everything"));

@@ -165,13 +165,18 @@ void own_watch(struct own_keys *own, const char *path, struct watch *watch);
 MUST_USE err_code audit_room_open(const struct server_config *config, struct audit **out,
                                   struct err *e);
 struct parking;
-struct audit_room { /* who is told of the ends of jobs */
+struct audit_room { /* who is told of the ends of jobs, and of backups */
     struct parking *parking;
     struct audit *audit; /* NULL: none */
     sv region, account_id;
+    bool strict; /* without an audit log that can be written nothing is read */
 };
 /* For job_engine_config.ended: ctx is a struct audit_room. */
 void audit_room_job_ended(void *ctx, const struct job_end *end);
+/* May all data stores be read for a backup? ERR_NO_AUDIT. */
+MUST_USE err_code audit_room_ready(const struct audit_room *room, struct err *e);
+/* A process of that user asked for a snapshot, and it was taken or not. */
+void audit_room_backup(const struct audit_room *room, uint64_t user_id, bool taken);
 
 /* ---- guard.c ---- */
 /* Memory holds keys and patients' data: no core file, and no look into it by others of the same
@@ -187,10 +192,11 @@ void guard_data_folder(const char *path);
 
 /* ---- control.c ---- */
 struct control;
-/* Snapshots of the data folder, for whoever may use it. *out is to be stopped even if this
- * fails. */
-MUST_USE err_code control_start(const char *data, struct records *records,
-                                struct store_registry *stores, struct control **out, struct err *e);
+/* Snapshots of the data folder, for whoever may use it. *out is to be stopped even if this fails.
+ *   told  borrowed */
+MUST_USE err_code control_start(const struct server_config *config, struct records *records,
+                                struct store_registry *stores, const struct audit_room *told,
+                                struct control **out, struct err *e);
 void control_stop(struct control *c); /* NULL: nothing */
 
 /* ---- keys.c ---- */

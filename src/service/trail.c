@@ -273,7 +273,19 @@ void trail_reply(struct http_exchange *x, unsigned status, const struct http_hea
         give(trail, error, answer_kept, kept);
 }
 
-/* ---- jobs ---- */
+/* ---- the service's own ---- */
+
+void trail_backup_asked(struct audit *audit, sv region, sv account_id,
+                        const struct trail_backup *backup)
+{
+    CLEANUP_BUF struct buf record = BUF_INIT(TRAIL_RECORD_MAX);
+    struct err e;
+    if (trail_backup_record(region, account_id, backup, &record, &e) == ERR_OK)
+        audit_add(audit, buf_sv(&record), 1, NULL, NULL);
+    else
+        /* every part of it is bounded, so this is a fault of ours */
+        LOG_ERR("audit_record", &e, LOG_STR("event", "backup"));
+}
 
 void trail_job_ended(struct audit *audit, sv region, sv account_id, const struct trail_job *job)
 {

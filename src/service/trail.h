@@ -86,5 +86,14 @@ struct trail_job {
 };
 void trail_job_ended(struct audit *audit, sv region, sv account_id, const struct trail_job *job);
 
+/* A command of this machine has asked for a snapshot of all data stores (server/control.c). */
+struct trail_backup {
+    uint64_t user_id; /* of the command's process */
+    bool taken;
+};
+/* Likewise. */
+void trail_backup_asked(struct audit *audit, sv region, sv account_id,
+                        const struct trail_backup *backup);
+
 /* Does the action change nothing? By its name. */
 bool trail_reads(const char *action);

@@ -18,6 +18,10 @@ MUST_USE err_code trail_record(const struct trail *trail, const struct trail_fac
 MUST_USE err_code trail_job_record(sv region, sv account_id, const struct trail_job *job,
                                    struct buf *out, struct err *e);
 
+/* Likewise of a snapshot for a backup. */
+MUST_USE err_code trail_backup_record(sv region, sv account_id, const struct trail_backup *backup,
+                                      struct buf *out, struct err *e);
+
 /* ---- trail_put.c ---- */
 
 /* A record is made for every read, so its constant text is copied piece by piece. Texts that are

@@ -267,20 +267,42 @@ err_code trail_record(const struct trail *trail, const struct trail_facts *f, co
     return o.rc;
 }
 
+/* A record of the service itself, up to its details. */
+static void service_event(struct trail_out *o, sv region, sv account_id, const char *event,
+                          bool reads)
+{
+    char id[37];
+    rng_uuid(id);
+    common(o, region, event);
+    PUT(o, ",\"userIdentity\":{\"accountId\":\"");
+    put(o, account_id);
+    PUT(o, "\",\"invokedBy\":\"healthlake.amazonaws.com\"},\"requestParameters\":null,"
+           "\"responseElements\":null");
+    PUT_PLAIN(o, "eventID", sv_from(id));
+    put(o, reads ? SV_LIT(",\"readOnly\":true") : SV_LIT(",\"readOnly\":false"));
+    PUT(o, ",\"eventType\":\"AwsServiceEvent\",\"managementEvent\":true,"
+           "\"eventCategory\":\"Management\",\"serviceEventDetails\":{");
+}
+
+err_code trail_backup_record(sv region, sv account_id, const struct trail_backup *backup,
+                             struct buf *out, struct err *e)
+{
+    struct trail_out o = { out, ERR_OK, e };
+    service_event(&o, region, account_id, "BackupSnapshotTaken", true);
+    PUT(&o, "\"userId\":");
+    trail_put_u64(&o, backup->user_id);
+    PUT_PLAIN(&o, "status", sv_from(backup->taken ? "COMPLETED" : "FAILED"));
+    PUT(&o, "}");
+    end(&o, account_id);
+    return o.rc;
+}
+
 err_code trail_job_record(sv region, sv account_id, const struct trail_job *job, struct buf *out,
                           struct err *e)
 {
     struct trail_out o = { out, ERR_OK, e };
-    char id[37];
-    rng_uuid(id);
-    common(&o, region, job->event);
-    PUT(&o, ",\"userIdentity\":{\"accountId\":\"");
-    put(&o, account_id);
-    PUT(&o, "\",\"invokedBy\":\"healthlake.amazonaws.com\"},\"requestParameters\":null,"
-            "\"responseElements\":null");
-    PUT_PLAIN(&o, "eventID", sv_from(id));
-    PUT(&o, ",\"readOnly\":false,\"eventType\":\"AwsServiceEvent\",\"managementEvent\":true,"
-            "\"eventCategory\":\"Management\",\"serviceEventDetails\":{\"datastoreId\":\"");
+    service_event(&o, region, account_id, job->event, false);
+    PUT(&o, "\"datastoreId\":\"");
     put(&o, job->datastore_id);
     PUT(&o, "\"");
     PUT_PLAIN(&o, "jobId", job->job_id);

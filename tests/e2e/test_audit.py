@@ -2,6 +2,7 @@
 import collections
 import http.client
 import json
+import os
 import pathlib
 import random
 import re
@@ -221,6 +222,23 @@ def test_the_end_of_a_job_is_a_record_of_the_service(tmp_path):
     ended = [r for r in server.records() if r["eventName"] == "ExportJobEnded" and r["serviceEventDetails"]["jobId"] == job]
     assert [r["serviceEventDetails"] for r in ended] == [{"datastoreId": store, "jobId": job, "jobStatus": "COMPLETED"}]
     assert ended[0]["eventType"] == "AwsServiceEvent"
+
+
+def test_a_backup_through_the_socket_is_a_record(tmp_path):
+    with Audited(tmp_path) as server:
+        store = server.create_store()
+        server.fhir(store).put("Patient/p", patient("p"))
+        told = run("backup", "--data", server.data, "--to", tmp_path / "place")
+        assert told.returncode == 0, told.stderr
+        # a folder that no snapshot can be made in
+        (server.data / "backup").write_text("")
+        assert run("backup", "--data", server.data, "--to", tmp_path / "place").returncode == 1
+        (server.data / "backup").unlink(missing_ok=True)
+    taken = [r for r in server.records() if r["eventName"] == "BackupSnapshotTaken"]
+    assert [r["serviceEventDetails"] for r in taken] == [{"userId": os.getuid(), "status": "COMPLETED"},
+                                                         {"userId": os.getuid(), "status": "FAILED"}]
+    assert all(r["readOnly"] and r["eventType"] == "AwsServiceEvent" for r in taken)
+    server.verify()
 
 
 # ---- kept, whatever happens ----
