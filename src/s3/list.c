@@ -15,6 +15,7 @@ struct entry {
 
 struct page {
     struct arena *a;
+    sv prefix; /* that was asked for; borrowed */
     struct entry *entries;
     size_t n, cap;
     bool truncated, encoded, is_listing;
@@ -86,16 +87,26 @@ static err_code decode_keys(struct page *page, struct err *e)
     return ERR_OK;
 }
 
+/* Would a caller take another's key for one below his prefix? */
+static err_code check_keys(const struct page *page, struct err *e)
+{
+    for (size_t i = 0; i < page->n; i++)
+        if (!sv_starts(page->entries[i].key, page->prefix))
+            return ERR(e, ERR_PEER, "a listing with a key that was not asked for");
+    return ERR_OK;
+}
+
 static err_code accept_page(void *ctx, struct s3_conn *conn, struct err *e)
 {
     struct page *page = ctx;
     struct arena *a = page->a;
     arena_reset(a);
-    *page = (struct page){ .a = a };
+    *page = (struct page){ .a = a, .prefix = page->prefix };
     TRY(s3_xml_parse(buf_sv(&conn->answer), on_element, page, e));
     if (!page->is_listing || (page->truncated && page->token.len == 0))
         return ERR(e, ERR_PEER, "a listing without an end");
-    return decode_keys(page, e);
+    TRY(decode_keys(page, e));
+    return check_keys(page, e);
 }
 
 err_code s3_object_list(struct s3_client *client, sv bucket, sv prefix, s3_list_fn each, void *ctx,
@@ -104,8 +115,10 @@ err_code s3_object_list(struct s3_client *client, sv bucket, sv prefix, s3_list_
     CLEANUP(arena_free) struct arena *a = arena_new(LIST_PAGE_ARENA);
     CLEANUP_BUF struct buf token = BUF_INIT(8192);
     CLEANUP_BUF struct buf query = BUF_INIT(65536);
-    struct page page = { .a = a };
-    do {
+    CLEANUP_BUF struct buf met = BUF_INIT(8192);
+    struct page page = { .a = a, .prefix = prefix };
+    /* A circle of any length comes to a token that was kept at a power of two of pages. */
+    for (uint64_t n_pages = 1;; n_pages++) {
         buf_clear(&query);
         if (token.len) {
             TRY(buf_add(&query, SV_LIT("continuation-token="), e));
@@ -122,13 +135,19 @@ err_code s3_object_list(struct s3_client *client, sv bucket, sv prefix, s3_list_
                                       .accept = accept_page,
                                       .accept_ctx = &page };
         TRY(s3_request_run(client, &request, e));
-        if (page.truncated && sv_eq(page.token, buf_sv(&token)))
+        if (page.truncated &&
+            (sv_eq(page.token, buf_sv(&token)) || sv_eq(page.token, buf_sv(&met))))
             return ERR(e, ERR_PEER, "S3 ListObjectsV2: the listing goes in a circle");
         for (size_t i = 0; i < page.n; i++)
             if (!each(ctx, page.entries[i].key, page.entries[i].size))
                 return ERR_OK;
+        if (!page.truncated)
+            return ERR_OK;
         buf_clear(&token);
         TRY(buf_add(&token, page.token, e));
-    } while (page.truncated);
-    return ERR_OK;
+        if ((n_pages & (n_pages - 1)) == 0) {
+            buf_clear(&met);
+            TRY(buf_add(&met, page.token, e));
+        }
+    }
 }

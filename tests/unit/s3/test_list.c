@@ -146,10 +146,25 @@ TEST(list, that_goes_in_a_circle_ends)
     FAILS(ERR_PEER, LIST("", PAGE(MORE("t") KEY("a", "1")),
                          PAGE("<IsTruncated>true</IsTruncated>" KEY("b", "1"))));
     assert_string_equal(found, "a=1 ");
+    /* one of three tokens, behind a begin of one */
+    FAILS(ERR_PEER, LIST("", PAGE(MORE("s")), PAGE(MORE("t")), PAGE(MORE("u")), PAGE(MORE("v")),
+                         PAGE(MORE("t")), PAGE(MORE("u")), PAGE(MORE("v")), PAGE(MORE("t"))));
+}
+
+/* Who takes off the prefix would read something else out of what is left. */
+TEST(list, a_key_that_does_not_begin_with_the_prefix_is_refused)
+{
+    (void)state;
+    FAILS(ERR_PEER, LIST("out/", PAGE(KEY("out/a", "1") KEY("in/b", "1") END)));
+    assert_string_equal(found, "");
+    FAILS(ERR_PEER, LIST("out/", PAGE(KEY("o", "1") END)));
+    FAILS(ERR_PEER, LIST("out/", PAGE("<EncodingType>url</EncodingType>" KEY("out%2Ga", "1"))));
+    OK(LIST("out/", PAGE("<EncodingType>url</EncodingType>" KEY("out%2Fa", "1"))));
 }
 
 TEST_MAIN(T(list, pages_follow_each_other_by_their_tokens),
           T(list, keys_are_decoded_where_the_answer_says_that_they_are_encoded),
           T(list, it_ends_when_nobody_wants_more),
           T(list, members_beside_key_and_size_are_passed_over),
-          T(list, what_is_no_listing_is_refused), T(list, that_goes_in_a_circle_ends))
+          T(list, what_is_no_listing_is_refused), T(list, that_goes_in_a_circle_ends),
+          T(list, a_key_that_does_not_begin_with_the_prefix_is_refused))
