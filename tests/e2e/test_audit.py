@@ -319,6 +319,8 @@ def test_without_its_folder_writes_are_refused(tmp_path, strict):
         reads = (503, "ServiceUnavailableException") if strict == "yes" else (200, "OK")
         assert fhir.get("Patient/p").status == reads[0]
         assert said(client.list_fhir_datastores)[0] == reads[1]
+        backup = run("backup", "--data", server.data, "--to", tmp_path / "place")
+        assert (backup.returncode, "audit log cannot be written" in backup.stderr) == ((1, True) if strict == "yes" else (0, False))
         away.rename(server.log_dir)
         wait(lambda: fhir.put("Patient/s", patient("s")).status, {201})
         assert fhir.get("Patient/r").status == 404
