@@ -33,7 +33,7 @@ static err_code path_in(const char *data, const char *name, char out[PATH_MAX], 
 err_code clients_room_open(const struct server_config *config, struct records *records,
                            struct clients_room *room, struct err *e)
 {
-    char keys[PATH_MAX], was[ERR_MSG_LEN];
+    char keys[PATH_MAX], was[ERR_MSG_LEN], where[ERR_CTX_LEN];
     TRY(path_in(config->data, "smart-clients", room->path, e));
     TRY(path_in(config->data, "token-keys", keys, e));
     if (config->smart_clients)
@@ -55,5 +55,9 @@ err_code clients_room_open(const struct server_config *config, struct records *r
         return ERR_OK;
     }
     (void)snprintf(was, sizeof was, "%s", e->msg);
+    (void)snprintf(where, sizeof where, "%s", e->ctx);
+    /* the file of one of our own keys */
+    if (where[0])
+        return ERR(e, rc, "%s: %s", where, was);
     return ERR(e, rc, "--smart-clients %.200s: %s", room->path, was);
 }

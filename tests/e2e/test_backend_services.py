@@ -626,6 +626,29 @@ def test_a_client_writes_no_export_with_a_role(server, store, app):
 
 # ---- the start ----
 
+def test_a_key_of_ours_that_is_damaged_or_open_to_others_refuses_the_start_and_is_named(tmp_path):
+    data = tmp_path / "data"
+    data.mkdir(mode=0o700)
+    register(data, "app", [ES])
+    with Server(data):
+        pass
+    pem = next((data / "token-keys").iterdir())
+    good = pem.read_bytes()
+    for text, mode, says in ((good[:200], 0o600, "no private key"), (b"", 0o600, "no private key"), (good, 0o666, "chmod")):
+        pem.write_bytes(text)
+        pem.chmod(mode)
+        server = Server(data)
+        with pytest.raises(AssertionError):
+            server.start()
+        last = server.log_text().splitlines()[-1]
+        assert f"{pem}: " in last and says in last and "--smart-clients" not in last
+        assert good[40:80].decode() not in server.log_text()
+    pem.write_bytes(good)
+    pem.chmod(0o600)
+    with Server(data):
+        pass
+
+
 def test_a_server_for_others_needs_its_public_url(tmp_path):
     data = tmp_path / "data"
     data.mkdir(mode=0o700)

@@ -89,9 +89,11 @@ static err_code read_key(const struct own_keys *k, int64_t made_ms, struct jose_
     CLEANUP_BUF struct buf b = BUF_INIT(FILE_BYTES);
     char path[PATH_MAX];
     TRY(path_of(k, made_ms, path, e));
-    TRY(file_read_private(path, &b, e));
-    err_code rc = jose_signer_read(buf_sv(&b), OWN_KEY_ALG, out, e);
-    explicit_bzero(b.ptr, b.len);
+    err_code rc = file_read_private(path, &b, e);
+    if (rc == ERR_OK)
+        rc = jose_signer_read(buf_sv(&b), OWN_KEY_ALG, out, e);
+    if (b.ptr)
+        explicit_bzero(b.ptr, b.len);
     if (rc != ERR_OK)
         err_context(e, "%.200s", path);
     return rc;
