@@ -43,7 +43,7 @@ static inline void logs_done(void *ctx, bool durable)
 
 static inline void logs_make(struct logs *l)
 {
-    *l = (struct logs){ .root = "/tmp/fhirlake-audit-XXXXXX",
+    *l = (struct logs){ .root = TEST_TMP "/fhirlake-audit-XXXXXX",
                         .lock = PTHREAD_MUTEX_INITIALIZER,
                         .changed = PTHREAD_COND_INITIALIZER };
     assert_non_null(mkdtemp(l->root));

@@ -48,7 +48,7 @@ static void start(const char *credentials)
 static int set_up(void **state)
 {
     (void)state;
-    (void)snprintf(dir, sizeof dir, "/tmp/fhirlake-auth-XXXXXX");
+    (void)snprintf(dir, sizeof dir, TEST_TMP "/fhirlake-auth-XXXXXX");
     (void)snprintf(path, sizeof path, "%s/credentials", mkdtemp(dir));
     return 0;
 }

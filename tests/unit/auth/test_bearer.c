@@ -78,7 +78,7 @@ static void start(void)
 static int set_up(void **state)
 {
     (void)state;
-    (void)snprintf(dir, sizeof dir, "/tmp/fhirlake-bearer-XXXXXX");
+    (void)snprintf(dir, sizeof dir, TEST_TMP "/fhirlake-bearer-XXXXXX");
     assert_non_null(mkdtemp(dir));
     put("p.json", "{\"Version\":\"2012-10-17\",\"Statement\":[{\"Effect\":\"Allow\","
                   "\"Action\":\"healthlake:Read*\",\"Resource\":\"*\"}]}");

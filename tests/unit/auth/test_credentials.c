@@ -13,7 +13,7 @@ static char dir[64], path[128];
 static int make_dir(void **state)
 {
     (void)state;
-    (void)snprintf(dir, sizeof dir, "/tmp/fhirlake-credentials-XXXXXX");
+    (void)snprintf(dir, sizeof dir, TEST_TMP "/fhirlake-credentials-XXXXXX");
     (void)snprintf(path, sizeof path, "%s/credentials", mkdtemp(dir));
     return 0;
 }

@@ -32,7 +32,7 @@ static int set_up(void **state)
 {
     (void)state;
     a = arena_new(256u << 20);
-    (void)snprintf(dir, sizeof dir, "/tmp/fhirlake-issue-XXXXXX");
+    (void)snprintf(dir, sizeof dir, TEST_TMP "/fhirlake-issue-XXXXXX");
     assert_non_null(mkdtemp(dir));
     (void)snprintf(file, sizeof file, "%s/clients", dir);
     (void)snprintf(folder, sizeof folder, "%s/keys", dir);

@@ -25,7 +25,7 @@ static void put(const char *name, const char *text)
 static int set_up(void **state)
 {
     (void)state;
-    (void)snprintf(dir, sizeof dir, "/tmp/fhirlake-providers-XXXXXX");
+    (void)snprintf(dir, sizeof dir, TEST_TMP "/fhirlake-providers-XXXXXX");
     assert_non_null(mkdtemp(dir));
     put("p.json", "{\"Version\":\"2012-10-17\",\"Statement\":[{\"Effect\":\"Allow\","
                   "\"Action\":\"healthlake:Read*\",\"Resource\":\"*\"}]}");

@@ -13,7 +13,7 @@ static char home[80], record[100], one[100], two[100];
 static int begin(void **state)
 {
     (void)state;
-    (void)snprintf(home, sizeof home, "/tmp/fhirlake-digests-%016llx",
+    (void)snprintf(home, sizeof home, TEST_TMP "/fhirlake-digests-%016llx",
                    (unsigned long long)rng_u64());
     (void)snprintf(record, sizeof record, "%s/record", home);
     (void)snprintf(one, sizeof one, "%s/one.sst", home);

@@ -19,7 +19,7 @@ static int begin(void **state)
 {
     char path[PATH_MAX];
     (void)state;
-    (void)snprintf(target, sizeof target, "/tmp/fhirlake-backup-%016llx",
+    (void)snprintf(target, sizeof target, TEST_TMP "/fhirlake-backup-%016llx",
                    (unsigned long long)rng_u64());
     OK(backup_path(path, e, "%s/backups", target));
     OK(file_mkdirs(path, e));

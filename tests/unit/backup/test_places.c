@@ -30,7 +30,7 @@ static int begin(void **state)
 {
     char path[PATH_MAX];
     (void)state;
-    (void)snprintf(home, sizeof home, "/tmp/fhirlake-places-%016llx",
+    (void)snprintf(home, sizeof home, TEST_TMP "/fhirlake-places-%016llx",
                    (unsigned long long)rng_u64());
     OK(file_mkdirs(home, e));
     OK(backup_path(path, e, "%s/place", home));

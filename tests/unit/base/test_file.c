@@ -43,7 +43,7 @@ TEST(file, keys_are_read_only_when_nobody_else_can_read_or_change_them)
         { 0777, 0700, "chmod 600 " }, { 0660, 0755, "chmod 600 " }, { 0600, 0777, "chmod o-w " },
         { 0600, 0707, "chmod o-w " },
     };
-    char dir[] = "/tmp/fhirlake-file-XXXXXX", path[64], link[64];
+    char dir[] = TEST_TMP "/fhirlake-file-XXXXXX", path[64], link[64];
     assert_non_null(mkdtemp(dir));
     (void)snprintf(path, sizeof path, "%s/keys", dir);
     (void)snprintf(link, sizeof link, "%s.link", dir);
@@ -112,7 +112,7 @@ static bool taken_by_another(const char *path)
 TEST(file, what_is_held_nobody_gets_for_himself)
 {
     (void)state;
-    char path[] = "/tmp/fhirlake-hold-XXXXXX";
+    char path[] = TEST_TMP "/fhirlake-hold-XXXXXX";
     int fd = mkstemp(path), one, two;
     assert_true(fd >= 0);
     (void)close(fd);
@@ -130,7 +130,7 @@ TEST(file, what_is_held_nobody_gets_for_himself)
 TEST(file, what_another_has_for_himself_is_not_held)
 {
     (void)state;
-    char path[] = "/tmp/fhirlake-hold-XXXXXX";
+    char path[] = TEST_TMP "/fhirlake-hold-XXXXXX";
     int fd = mkstemp(path), ready[2], done[2], held;
     char c;
     assert_true(fd >= 0 && pipe(ready) == 0 && pipe(done) == 0);

@@ -19,7 +19,7 @@ static struct buf text;
 
 static void begin(void)
 {
-    char path[] = "/tmp/fhirlake-log-XXXXXX";
+    char path[] = TEST_TMP "/fhirlake-log-XXXXXX";
     file = mkstemp(path);
     assert_true(file >= 0);
     (void)unlink(path);

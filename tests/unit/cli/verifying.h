@@ -42,7 +42,7 @@ static int set_up(void **state)
     (void)state;
     v = (struct verify){ .a = arena_new(64u << 20), .deleted = BUF_INIT(1 << 20) };
     buf_init(&told_text, 1 << 20);
-    (void)snprintf(folder, sizeof folder, "/tmp/fhirlake-verify-XXXXXX");
+    (void)snprintf(folder, sizeof folder, TEST_TMP "/fhirlake-verify-XXXXXX");
     assert_non_null(mkdtemp(folder));
     return 0;
 }

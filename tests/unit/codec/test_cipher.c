@@ -126,7 +126,7 @@ TEST(cipher, of_a_file_says_where_it_is_cut)
     (void)state;
     const struct cipher_ring ring = ring_of(1);
     unsigned char prefix[CIPHER_PREFIX];
-    char path[] = "/tmp/fhirlake-cipher-XXXXXX";
+    char path[] = TEST_TMP "/fhirlake-cipher-XXXXXX";
     struct cipher *c = NULL;
     int fd = mkstemp(path);
     assert_true(fd >= 0);

@@ -27,7 +27,7 @@ static void on_news(void *ctx, const struct events_news *news)
 
 static void bench_open(struct bench *b)
 {
-    *b = (struct bench){ .dir = "/tmp/fhirlake-event-XXXXXX", .a = arena_new(64u << 20) };
+    *b = (struct bench){ .dir = TEST_TMP "/fhirlake-event-XXXXXX", .a = arena_new(64u << 20) };
     assert_non_null(mkdtemp(b->dir));
     (void)snprintf(b->dead, sizeof b->dead, "%s/dead", b->dir);
     OK(records_open(NULL, &b->records, e));

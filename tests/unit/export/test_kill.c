@@ -234,7 +234,7 @@ static void one_export(unsigned round, unsigned took_ms)
     const struct job_export_params *kinds[] = { NULL, &served, NULL, &organized, &again },
                                    *p = kinds[round % 5];
     const bool before = round % 5 == 2 || round % 5 == 4;
-    char root[64] = "/tmp/fhirlake-kill-XXXXXX";
+    char root[64] = TEST_TMP "/fhirlake-kill-XXXXXX";
     assert_non_null(mkdtemp(root));
     int status;
     /* RocksDB's threads stay out of this process */

@@ -36,7 +36,7 @@ static void fx_open(struct fx *f)
 {
     char path[128];
     *f = (struct fx){ 0 };
-    (void)snprintf(f->root, sizeof f->root, "/tmp/fhirlake-job-XXXXXX");
+    (void)snprintf(f->root, sizeof f->root, TEST_TMP "/fhirlake-job-XXXXXX");
     assert_non_null(mkdtemp(f->root));
     (void)snprintf(f->spool, sizeof f->spool, "%s/spool", f->root);
     (void)snprintf(path, sizeof path, "%s/objects", f->root);

@@ -40,7 +40,7 @@ static void begin(uint64_t free_disk)
     n_conns = 0;
     memset(answers, 0, sizeof answers);
     OK(http_conns_start(&all, &l, e));
-    (void)snprintf(dir, sizeof dir, "/tmp/fhirlake-answer-XXXXXX");
+    (void)snprintf(dir, sizeof dir, TEST_TMP "/fhirlake-answer-XXXXXX");
     assert_non_null(mkdtemp(dir));
 }
 
@@ -148,7 +148,7 @@ TEST(answers, that_find_no_folder_for_a_file_are_refused_and_not_counted)
     begin(1);
     unsigned a = come_from(1), b = come_from(1);
     memcpy(there, dir, sizeof dir);
-    (void)snprintf(dir, sizeof dir, "/tmp/fhirlake-answer-gone/x");
+    (void)snprintf(dir, sizeof dir, TEST_TMP "/fhirlake-answer-gone/x");
     assert_true(room(a, 400 * KIB));
     assert_false(room(b, 400 * KIB));
     assert_int_equal(all.locked.shares.answer, 400 * KIB);
@@ -223,7 +223,7 @@ static void handle(void *ctx, struct http_exchange *x)
 static int start(void **state)
 {
     (void)state;
-    (void)snprintf(dir, sizeof dir, "/tmp/fhirlake-answer-XXXXXX");
+    (void)snprintf(dir, sizeof dir, TEST_TMP "/fhirlake-answer-XXXXXX");
     struct http_server_config c = { .listen = SV_LIT("127.0.0.1:0"),
                                     .n_threads = 2,
                                     .limits = { .n = 60,

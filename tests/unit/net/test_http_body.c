@@ -61,7 +61,7 @@ static void begin_with(uint64_t old_us, unsigned files_mib, unsigned files_of_ad
                                    .still_us = 600000000 };
     n_conns = 0;
     OK(http_conns_start(&all, &l, e));
-    (void)snprintf(dir, sizeof dir, "/tmp/fhirlake-body-XXXXXX");
+    (void)snprintf(dir, sizeof dir, TEST_TMP "/fhirlake-body-XXXXXX");
     assert_non_null(mkdtemp(dir));
 }
 

@@ -53,7 +53,7 @@ static int setup(void **state)
     /* packs well, and no two places are alike for long */
     for (unsigned i = 0; i < FILE_BYTES; i++)
         content[i] = (char)(i % 97 ? 'a' + (i / 97 % 23) : '\n');
-    char path[] = "/tmp/fhirlake-http-file-XXXXXX";
+    char path[] = TEST_TMP "/fhirlake-http-file-XXXXXX";
     content_fd = mkstemp(path);
     if (content_fd < 0 || unlink(path) != 0 ||
         write(content_fd, content, FILE_BYTES) != (ssize_t)FILE_BYTES)

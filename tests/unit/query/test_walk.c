@@ -642,7 +642,8 @@ TEST(walk, finds_what_a_look_at_everything_finds_in_rocksdb)
     (void)state;
     char dir[64];
     struct store *st;
-    (void)snprintf(dir, sizeof dir, "/tmp/fhirlake-walk-%016llx", (unsigned long long)rng_u64());
+    (void)snprintf(dir, sizeof dir, TEST_TMP "/fhirlake-walk-%016llx",
+                   (unsigned long long)rng_u64());
     OK(store_open(env, dir, true, &st, e));
     history(st);
     store_close(st);
@@ -655,7 +656,8 @@ TEST(walk, finds_it_while_entries_of_an_older_form_are_made_anew)
     char dir[64];
     struct store *st;
     struct heard heard;
-    (void)snprintf(dir, sizeof dir, "/tmp/fhirlake-walk-%016llx", (unsigned long long)rng_u64());
+    (void)snprintf(dir, sizeof dir, TEST_TMP "/fhirlake-walk-%016llx",
+                   (unsigned long long)rng_u64());
     rnd_state = seed;
     OK(store_open(env, dir, true, &st, e));
     /* there is something */

@@ -40,7 +40,7 @@ TEST(config, defaults_are_the_documented_ones)
 TEST(config, command_line_beats_environment_beats_file)
 {
     (void)state;
-    char path[] = "/tmp/fhirlake-config-XXXXXX";
+    char path[] = TEST_TMP "/fhirlake-config-XXXXXX";
     int fd = mkstemp(path);
     OK(file_write_all(fd, SV_LIT("[fhirlake]\nregion = eu-west-1\nworkers = 3\ndata = /f\n"), e));
     close(fd);
@@ -56,7 +56,7 @@ TEST(config, command_line_beats_environment_beats_file)
 TEST(config, a_file_with_an_unknown_name_or_a_broken_line_is_refused)
 {
     (void)state;
-    char path[] = "/tmp/fhirlake-config-XXXXXX";
+    char path[] = TEST_TMP "/fhirlake-config-XXXXXX";
     int fd = mkstemp(path);
     OK(file_write_all(fd, SV_LIT("rejoin = eu\n"), e));
     FAILS(ERR_INVALID, READ(NULL, "--config", path));

@@ -47,7 +47,7 @@ TEST(process, tells_what_it_takes)
 TEST(process, a_folder_takes_what_all_below_it_takes)
 {
     (void)state;
-    char dir[] = "/tmp/fhirlake-process-XXXXXX", path[96];
+    char dir[] = TEST_TMP "/fhirlake-process-XXXXXX", path[96];
     static char block[300000];
     assert_non_null(mkdtemp(dir));
     uint64_t empty = process_folder_bytes(dir);

@@ -62,7 +62,7 @@ static void put(const char *path, const char *text)
 
 static void up(void)
 {
-    (void)snprintf(us.folder, sizeof us.folder, "/tmp/fhirlake-watch-XXXXXX");
+    (void)snprintf(us.folder, sizeof us.folder, TEST_TMP "/fhirlake-watch-XXXXXX");
     assert_non_null(mkdtemp(us.folder));
     (void)snprintf(us.first, sizeof us.first, "%s/first", us.folder);
     (void)snprintf(us.second, sizeof us.second, "%s/second", us.folder);

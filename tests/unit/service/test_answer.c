@@ -89,7 +89,7 @@ static char log_path[64];
 
 static void log_begin(void)
 {
-    (void)snprintf(log_path, sizeof log_path, "/tmp/fhirlake-answer-XXXXXX");
+    (void)snprintf(log_path, sizeof log_path, TEST_TMP "/fhirlake-answer-XXXXXX");
     (void)fflush(stderr);
     kept_fd = dup(2);
     log_fd = mkstemp(log_path);

@@ -35,7 +35,7 @@ static inline void world_put_file(struct world *w, const char *name, const char 
 /* The folder and the records: a test may put something into them before world_open(). */
 static inline void world_make(struct world *w)
 {
-    *w = (struct world){ .dir = "/tmp/fhirlake-world-XXXXXX" };
+    *w = (struct world){ .dir = TEST_TMP "/fhirlake-world-XXXXXX" };
     assert_non_null(mkdtemp(w->dir));
     (void)snprintf(w->system, sizeof w->system, "%s/system", w->dir);
     (void)snprintf(w->stores, sizeof w->stores, "%s/stores", w->dir);

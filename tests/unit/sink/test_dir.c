@@ -24,7 +24,7 @@ static char root[128];
 
 static void make_root(void)
 {
-    (void)snprintf(root, sizeof root, "/tmp/fhirlake-sink-XXXXXX");
+    (void)snprintf(root, sizeof root, TEST_TMP "/fhirlake-sink-XXXXXX");
     assert_non_null(mkdtemp(root));
 }
 

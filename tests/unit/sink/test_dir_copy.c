@@ -57,7 +57,7 @@ static void make(struct room *r, bool links, bool sync)
     struct sink_file *f;
     struct sink_sending *sending;
     uint64_t bytes;
-    (void)snprintf(root, sizeof root, "/tmp/fhirlake-copy-XXXXXX");
+    (void)snprintf(root, sizeof root, TEST_TMP "/fhirlake-copy-XXXXXX");
     assert_non_null(mkdtemp(root));
     for (size_t i = 0; i < SIZE; i++)
         text[i] = (char)('a' + i * i % 23);

@@ -25,7 +25,7 @@ static int setup(void **state)
     (void)state;
     struct sink_config cfg = { .objects_dir = root, .make_buckets = true, .sync = false };
     struct err e;
-    (void)snprintf(root, sizeof root, "/tmp/fhirlake-list-XXXXXX");
+    (void)snprintf(root, sizeof root, TEST_TMP "/fhirlake-list-XXXXXX");
     return mkdtemp(root) && sink_world_new(&cfg, &w, &e) == ERR_OK ? 0 : 1;
 }
 

@@ -152,9 +152,9 @@ TEST(world, configurations_that_lack_something_say_what)
     cfg = (struct sink_config){ .s3 = &s3, .sts = &s3 };
     assert_int_equal(sink_world_new(&cfg, &w, &e), ERR_INVALID);
     assert_non_null(strstr(e.msg, "credentials"));
-    cfg = (struct sink_config){ .s3 = &s3, .objects_dir = "/tmp" };
+    cfg = (struct sink_config){ .s3 = &s3, .objects_dir = TEST_TMP };
     assert_int_equal(sink_world_new(&cfg, &w, &e), ERR_INVALID);
-    cfg = (struct sink_config){ .objects_dir = "/tmp", .roles_file = "/dev/null/absent" };
+    cfg = (struct sink_config){ .objects_dir = TEST_TMP, .roles_file = "/dev/null/absent" };
     assert_int_equal(sink_world_new(&cfg, &w, &e), ERR_INVALID);
     assert_non_null(strstr(e.msg, "roles file"));
     assert_null(strstr(e.msg, "absent"));
@@ -163,7 +163,7 @@ TEST(world, configurations_that_lack_something_say_what)
 
 TEST(world, roles_bound_what_a_directory_sink_touches)
 {
-    char root[64] = "/tmp/fhirlake-roles-XXXXXX", file[128];
+    char root[64] = TEST_TMP "/fhirlake-roles-XXXXXX", file[128];
     assert_non_null(mkdtemp(root));
     (void)snprintf(file, sizeof file, "%s/roles.json", root);
     OK(file_write_atomic(file,

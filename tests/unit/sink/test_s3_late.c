@@ -16,7 +16,7 @@ static bool has_tls;
 
 static struct sink_world *world(const char *url)
 {
-    char roles[] = "/tmp/fhirlake-roles-XXXXXX";
+    char roles[] = TEST_TMP "/fhirlake-roles-XXXXXX";
     struct sink_world *w = NULL;
     struct s3_endpoint ep = {
         .url = sv_from(url), .region = SV_LIT("us-east-1"), .max_attempts = 3, .timeout_ms = 5000

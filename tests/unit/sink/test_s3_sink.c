@@ -211,7 +211,7 @@ TEST(moto, what_passes_max_bytes_goes_out_in_parts)
     uint64_t size;
     FAILS(ERR_NOT_FOUND, sink_stat(s, SV_LIT("gone"), &size, e));
 
-    char path[] = "/tmp/fhirlake-put-XXXXXX";
+    char path[] = TEST_TMP "/fhirlake-put-XXXXXX";
     int fd = mkstemp(path);
     assert_true(fd >= 0);
     close(fd);
@@ -226,7 +226,7 @@ TEST(moto, what_passes_max_bytes_goes_out_in_parts)
 TEST(moto, a_roles_file_gives_credentials_without_sts)
 {
     NEED(has_moto);
-    char path[] = "/tmp/fhirlake-roles-XXXXXX", text[1024];
+    char path[] = TEST_TMP "/fhirlake-roles-XXXXXX", text[1024];
     int fd = mkstemp(path);
     assert_true(fd >= 0);
     close(fd);

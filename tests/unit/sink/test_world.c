@@ -19,7 +19,7 @@ static struct sink_world *w;
 
 static int set_up(void **state)
 {
-    (void)snprintf(root, sizeof root, "/tmp/fhirlake-world-XXXXXX");
+    (void)snprintf(root, sizeof root, TEST_TMP "/fhirlake-world-XXXXXX");
     assert_non_null(mkdtemp(root));
     struct sink_config cfg = { .objects_dir = root };
     OK(sink_world_new(&cfg, &w, e));

@@ -80,7 +80,8 @@ static struct store_env *env;
 
 static void open_shared(unsigned n_background)
 {
-    (void)snprintf(path, sizeof path, "/tmp/fhirlake-bulk-%016llx", (unsigned long long)rng_u64());
+    (void)snprintf(path, sizeof path, TEST_TMP "/fhirlake-bulk-%016llx",
+                   (unsigned long long)rng_u64());
     /* before there are threads */
     for (fhir_type t = 1; t <= N_TYPES; t++)
         (void)plain_index(t);

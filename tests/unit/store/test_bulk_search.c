@@ -253,7 +253,7 @@ static void entries_come_back(struct store_env *env, const char *uri)
 TEST(bulk_search, entries_come_back_in_order_whatever_their_number_and_length)
 {
     (void)state;
-    char root[] = "/tmp/fhirlake-bulk-XXXXXX", uri[256];
+    char root[] = TEST_TMP "/fhirlake-bulk-XXXXXX", uri[256];
     assert_non_null(mkdtemp(root));
     (void)snprintf(uri, sizeof uri, "%s/s", root);
     struct store_env *env = store_env_new(8 << 20, 1);

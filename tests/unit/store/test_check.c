@@ -29,7 +29,8 @@ static unsigned rnd(unsigned n)
 
 static void new_path(void)
 {
-    (void)snprintf(path, sizeof path, "/tmp/fhirlake-check-%016llx", (unsigned long long)rng_u64());
+    (void)snprintf(path, sizeof path, TEST_TMP "/fhirlake-check-%016llx",
+                   (unsigned long long)rng_u64());
 }
 
 /* ---- what is written ---- */

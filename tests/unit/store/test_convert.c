@@ -29,7 +29,7 @@ static char root[80], place[128], side[2][160]; /* side: .converting, .old */
 
 static void begin_folder(void)
 {
-    (void)snprintf(root, sizeof root, "/tmp/fhirlake-convert-%016llx",
+    (void)snprintf(root, sizeof root, TEST_TMP "/fhirlake-convert-%016llx",
                    (unsigned long long)rng_u64());
     (void)snprintf(place, sizeof place, "%s/0123456789abcdef0123456789abcdef", root);
     (void)snprintf(side[0], sizeof side[0], "%s.converting", place);

@@ -21,7 +21,7 @@ static char root[80], source[120], target[120];
 
 static void begin_folder(void)
 {
-    (void)snprintf(root, sizeof root, "/tmp/fhirlake-store-copy-%016llx",
+    (void)snprintf(root, sizeof root, TEST_TMP "/fhirlake-store-copy-%016llx",
                    (unsigned long long)rng_u64());
     (void)snprintf(source, sizeof source, "%s/source", root);
     (void)snprintf(target, sizeof target, "%s/target", root);

@@ -242,7 +242,7 @@ TEST(counts, sums_are_what_counting_gives_after_random_histories)
     /* each step waits for disks several times */
     for (uint64_t seed = 1; seed <= (test_is_long() ? 20 : 3); seed++) {
         char dir[64], uri[256];
-        (void)snprintf(dir, sizeof dir, "/tmp/fhirlake-counts-%016llx",
+        (void)snprintf(dir, sizeof dir, TEST_TMP "/fhirlake-counts-%016llx",
                        (unsigned long long)rng_u64());
         history(seed, 40, dir, dir);
         OK(file_remove_tree(dir, e));
@@ -258,7 +258,8 @@ typedef void (*test_fn)(const char *uri);
 static void on_each(test_fn fn)
 {
     char dir[64], uri[256];
-    (void)snprintf(dir, sizeof dir, "/tmp/fhirlake-counts-%016llx", (unsigned long long)rng_u64());
+    (void)snprintf(dir, sizeof dir, TEST_TMP "/fhirlake-counts-%016llx",
+                   (unsigned long long)rng_u64());
     fn(dir);
     assert_checked(env, dir);
     OK(file_remove_tree(dir, e));

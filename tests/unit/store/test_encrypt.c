@@ -44,7 +44,7 @@ static const char *line_of(char digit)
 
 static void begin(void)
 {
-    (void)snprintf(root, sizeof root, "/tmp/fhirlake-encrypt-XXXXXX");
+    (void)snprintf(root, sizeof root, TEST_TMP "/fhirlake-encrypt-XXXXXX");
     assert_non_null(mkdtemp(root));
     (void)snprintf(stores, sizeof stores, "%s/stores", root);
     (void)snprintf(keys, sizeof keys, "%s/keys", root);

@@ -79,7 +79,8 @@ TEST(engines, a_folder_whose_name_holds_a_colon_is_reached_by_its_scheme)
     struct records *records = NULL;
     sv id = SV_LIT("0123456789abcdef0123456789abcdef");
     char root[80], uri[96], place[128];
-    (void)snprintf(root, sizeof root, "/tmp/fhirlake-a:b-%016llx", (unsigned long long)rng_u64());
+    (void)snprintf(root, sizeof root, TEST_TMP "/fhirlake-a:b-%016llx",
+                   (unsigned long long)rng_u64());
     (void)snprintf(uri, sizeof uri, "rocksdb:%s", root);
     OK(store_registry_new(env, uri, &r, e));
     OK(store_registry_acquire(r, id, true, &st, e));

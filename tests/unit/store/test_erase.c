@@ -21,7 +21,7 @@ static char root[80], path[120], target[120];
 
 static void begin_folder(void)
 {
-    (void)snprintf(root, sizeof root, "/tmp/fhirlake-store-erase-%016llx",
+    (void)snprintf(root, sizeof root, TEST_TMP "/fhirlake-store-erase-%016llx",
                    (unsigned long long)rng_u64());
     (void)snprintf(path, sizeof path, "%s/source", root);
     (void)snprintf(target, sizeof target, "%s/target", root);

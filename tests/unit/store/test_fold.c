@@ -24,7 +24,8 @@ static void open_it(void)
 
 static void set_up(void)
 {
-    (void)snprintf(path, sizeof path, "/tmp/fhirlake-fold-%016llx", (unsigned long long)rng_u64());
+    (void)snprintf(path, sizeof path, TEST_TMP "/fhirlake-fold-%016llx",
+                   (unsigned long long)rng_u64());
     env = store_env_new(8 << 20, 2);
     patient = fhir_type_find(SV_LIT("Patient"));
     open_it();

@@ -25,7 +25,7 @@ static char *noise; /* LARGE bytes that no packing makes small */
 static struct store *open_new(char dir[64])
 {
     struct store *st;
-    (void)snprintf(dir, 64, "/tmp/fhirlake-gate-%016llx", (unsigned long long)rng_u64());
+    (void)snprintf(dir, 64, TEST_TMP "/fhirlake-gate-%016llx", (unsigned long long)rng_u64());
     OK(store_open(env, dir, true, &st, e));
     return st;
 }

@@ -84,7 +84,7 @@ static void mini_close(struct mini *m)
 
 static void new_folder(struct mini *m)
 {
-    (void)snprintf(m->path, sizeof m->path, "/tmp/fhirlake-ids-%016llx",
+    (void)snprintf(m->path, sizeof m->path, TEST_TMP "/fhirlake-ids-%016llx",
                    (unsigned long long)rng_u64());
     OK(file_mkdirs(m->path, e));
 }

@@ -20,7 +20,7 @@ static fhir_type patient;
 static struct store *open_new(char dir[64])
 {
     struct store *st;
-    (void)snprintf(dir, 64, "/tmp/fhirlake-recent-%016llx", (unsigned long long)rng_u64());
+    (void)snprintf(dir, 64, TEST_TMP "/fhirlake-recent-%016llx", (unsigned long long)rng_u64());
     OK(store_open(env, dir, true, &st, e));
     return st;
 }

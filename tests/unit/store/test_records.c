@@ -29,7 +29,8 @@ TEST(records, an_unsynced_one_outlives_a_process_that_ends_without_a_word)
 {
     (void)state;
     char dir[64];
-    (void)snprintf(dir, sizeof dir, "/tmp/fhirlake-records-%016llx", (unsigned long long)rng_u64());
+    (void)snprintf(dir, sizeof dir, TEST_TMP "/fhirlake-records-%016llx",
+                   (unsigned long long)rng_u64());
     pid_t child = fork();
     assert_true(child >= 0);
     if (child == 0) {
@@ -59,7 +60,8 @@ TEST(records, a_folder_that_has_lost_its_list_of_files_is_refused_and_stays)
     char dir[64], current[80], aside[80];
     struct records *r;
     struct err err;
-    (void)snprintf(dir, sizeof dir, "/tmp/fhirlake-records-%016llx", (unsigned long long)rng_u64());
+    (void)snprintf(dir, sizeof dir, TEST_TMP "/fhirlake-records-%016llx",
+                   (unsigned long long)rng_u64());
     (void)snprintf(current, sizeof current, "%s/CURRENT", dir);
     (void)snprintf(aside, sizeof aside, "%s/aside", dir);
     r = open_at(dir);
@@ -84,7 +86,8 @@ TEST(records, those_opened_to_read_are_read_and_nothing_is_made)
     (void)state;
     char dir[64];
     struct records *r, *reader;
-    (void)snprintf(dir, sizeof dir, "/tmp/fhirlake-records-%016llx", (unsigned long long)rng_u64());
+    (void)snprintf(dir, sizeof dir, TEST_TMP "/fhirlake-records-%016llx",
+                   (unsigned long long)rng_u64());
     FAILS(ERR_NOT_FOUND, records_open_to_read(dir, &reader, e));
     assert_int_equal(access(dir, F_OK), -1);
     OK(file_mkdirs(dir, e));

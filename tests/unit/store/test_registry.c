@@ -17,7 +17,7 @@ static char root[64];
 static int setup(void **state)
 {
     (void)state;
-    (void)snprintf(root, sizeof root, "/tmp/fhirlake-registry-XXXXXX");
+    (void)snprintf(root, sizeof root, TEST_TMP "/fhirlake-registry-XXXXXX");
     env = store_env_new(8 << 20, 1);
     return mkdtemp(root) ? 0 : 1;
 }

@@ -182,7 +182,7 @@ static int setup(void **state)
     (void)state;
     const char *tmp = getenv("TMPDIR");
     patient = fhir_type_find(SV_LIT("Patient"));
-    (void)snprintf(root, sizeof root, "%.150s/fhirlake-reindex-%d", tmp ? tmp : "/tmp", getpid());
+    (void)snprintf(root, sizeof root, "%.150s/fhirlake-reindex-%d", tmp ? tmp : TEST_TMP, getpid());
     (void)snprintf(path, sizeof path, "%s", root);
     env = store_env_new(16u << 20, 2);
     hear_again(&heard, 0);

@@ -23,7 +23,8 @@ static struct store_env *env;
 static char *temp_dir(void)
 {
     static char path[64];
-    (void)snprintf(path, sizeof path, "/tmp/fhirlake-store-%016llx", (unsigned long long)rng_u64());
+    (void)snprintf(path, sizeof path, TEST_TMP "/fhirlake-store-%016llx",
+                   (unsigned long long)rng_u64());
     return path;
 }
 
