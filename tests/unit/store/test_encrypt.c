@@ -366,8 +366,11 @@ TEST(encrypt, a_revoked_key_closes_the_store_for_who_comes_and_for_who_holds_it)
     /* nor does one that cannot be looked at */
     unsigned char key[CIPHER_KEY_LEN];
     CLEANUP_BUF struct buf used = BUF_INIT(4096), blob = BUF_INIT(4096);
-    assert_int_equal(unlink(keys), 0);
-    assert_int_equal(symlink(keys, keys), 0);
+    char loop[160];
+    (void)snprintf(loop, sizeof loop, "%s.loop", keys);
+    assert_int_equal(symlink(keys, loop), 0);
+    /* in one step: the janitor looks at any moment */
+    assert_int_equal(rename(loop, keys), 0);
     OK(keeper->ops->wrap(keeper, SV_NONE, SV_LIT(ID), (const unsigned char *)line_of('d'), &used,
                          &blob, e));
     OK(keeper->ops->unwrap(keeper, buf_sv(&used), buf_sv(&blob), SV_LIT(ID), key, e));
