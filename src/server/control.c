@@ -27,8 +27,9 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define ASK_S          10 /* a command says what it wants within */
-#define LINE_MAX_BYTES 64u
+#define ACCEPT_AGAIN_MS 100
+#define ASK_S           10 /* a command says what it wants within */
+#define LINE_MAX_BYTES  64u
 
 struct control {
     struct records *records;
@@ -132,8 +133,11 @@ static void *serve(void *arg)
         if (n < 0 || both[1].revents)
             break;
         int fd = accept4(c->listener, NULL, NULL, SOCK_CLOEXEC);
-        if (fd < 0)
+        if (fd < 0) {
+            /* too many files are open, perhaps: the caller waits, and this thread does not spin */
+            (void)poll(&both[1], 1, ACCEPT_AGAIN_MS);
             continue;
+        }
         serve_one(c, fd);
         (void)close(fd);
     }
