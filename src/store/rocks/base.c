@@ -32,6 +32,24 @@ static const char *kind_of(const char *text)
     return "input/output error";
 }
 
+/* What of it is damaged, as far as RocksDB's words tell; those can quote keys. */
+static const char *damage_of(const char *text)
+{
+    static const struct {
+        const char *sign, *words;
+    } kinds[] = {
+        { "consistency_checks", "stored data is damaged (the order of its files)" },
+        { "checksum", "stored data is damaged (a checksum)" },
+        { "too short", "stored data is damaged (a file is too short)" },
+        { "magic number", "stored data is damaged (a file is of another form)" },
+        { "MANIFEST", "stored data is damaged (its list of files)" },
+    };
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
+        if (strstr(text, kinds[i].sign))
+            return kinds[i].words;
+    return "stored data is damaged";
+}
+
 err_code rocks_error(char *errptr, const char *what, struct err *e)
 {
     if (errptr == NULL)
@@ -47,7 +65,7 @@ err_code rocks_error(char *errptr, const char *what, struct err *e)
         why = "in use by another process";
     } else if (strncmp(errptr, "Corruption", 10) == 0) {
         code = ERR_CORRUPT;
-        why = "stored data is damaged";
+        why = damage_of(errptr);
     } else if (strstr(errptr, "does not exist")) {
         code = ERR_NOT_FOUND;
         why = "does not exist";
