@@ -378,7 +378,7 @@ err_code store_erase(struct store *st, store_number number, uint64_t t, sv note,
     return st->ops->erase(st, number, t, note, any, e);
 }
 
-void store_erased_put(const struct store_erased *n, char out[STORE_ERASED_BYTES])
+static void put_erased(const struct store_erased *n, char out[STORE_ERASED_BYTES])
 {
     for (unsigned i = 0; i < 8; i++) {
         out[i] = (char)(n->resources >> 8 * i);
@@ -386,7 +386,7 @@ void store_erased_put(const struct store_erased *n, char out[STORE_ERASED_BYTES]
     }
 }
 
-err_code store_erased_split(sv value, struct store_erased *out, struct err *e)
+static err_code split_erased(sv value, struct store_erased *out, struct err *e)
 {
     struct store_erased n = { 0 };
     if (value.len != STORE_ERASED_BYTES)
@@ -408,7 +408,18 @@ err_code store_erased_get(struct store *st, sv note, struct store_erased *out, s
         *out = (struct store_erased){ 0 };
     if (rc != ERR_OK)
         return rc == ERR_NOT_FOUND ? ERR_OK : err_pass(e, &why);
-    return store_erased_split(buf_sv(&value), out, e);
+    return split_erased(buf_sv(&value), out, e);
+}
+
+err_code store_erased_grown(struct store *st, sv note, bool whole, uint64_t versions,
+                            char out[STORE_ERASED_BYTES], struct err *e)
+{
+    struct store_erased n;
+    TRY(store_erased_get(st, note, &n, e));
+    n.resources += whole;
+    n.versions += versions;
+    put_erased(&n, out);
+    return ERR_OK;
 }
 
 err_code store_erase_finish(struct store *st, const atomic_bool *halt, struct err *e)

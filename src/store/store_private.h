@@ -284,8 +284,9 @@ void recent_drop(struct recent *r, struct recent_owner *o, store_number number);
 
 /* ---- what an erasure came to, as a note (store.c) ---- */
 #define STORE_ERASED_BYTES 16u /* resources, versions; little endian */
-void store_erased_put(const struct store_erased *n, char out[STORE_ERASED_BYTES]);
-MUST_USE err_code store_erased_split(sv value, struct store_erased *out, struct err *e);
+/* What the note is to be when so many versions more went, and with whole a resource. */
+MUST_USE err_code store_erased_grown(struct store *st, sv note, bool whole, uint64_t versions,
+                                     char out[STORE_ERASED_BYTES], struct err *e);
 
 /* ---- what open stores share, of whichever engine (engines.c) ---- */
 #define STORE_ENGINES 3u /* at most: one of them may not be built in */

@@ -172,13 +172,9 @@ static void make_hollow(struct mem_version *v, bool all)
 static err_code count(struct memory *m, sv note, bool whole, uint64_t n, struct err *e)
 {
     char value[STORE_ERASED_BYTES];
-    struct store_erased sum;
     if (note.len == 0 || n == 0)
         return ERR_OK;
-    TRY(store_erased_get(&m->base, note, &sum, e));
-    sum.resources += whole;
-    sum.versions += n;
-    store_erased_put(&sum, value);
+    TRY(store_erased_grown(&m->base, note, whole, n, value, e));
     pthread_mutex_lock(&m->lock);
     err_code rc = note_put_locked(m, note, sv_make(value, sizeof value));
     pthread_mutex_unlock(&m->lock);

@@ -13,11 +13,12 @@ err_code pg_parts_put(PGconn *c, store_number number, int64_t n, sv json, struct
         const char *args[] = { (const char *)&be_number, (const char *)&be_n,
                                (const char *)&be_part, piece.ptr };
         const int lens[] = { 8, 8, 4, (int)piece.len }, binary[] = { 1, 1, 1, 1 };
-        PGresult *r = PQexecParams(c,
-                                   "insert into parts(number, n, part, bytes) "
-                                   "values ($1::bigint, $2::bigint, $3::int, $4::bytea)",
-                                   4, NULL, args, lens, binary, 1);
-        TRY(pg_done(c, r, "writing a version", e));
+        PGresult *r;
+        TRY(pg_ask_bin(c,
+                       "insert into parts(number, n, part, bytes) "
+                       "values ($1::bigint, $2::bigint, $3::int, $4::bytea)",
+                       4, args, lens, binary, "writing a version", &r, e));
+        PQclear(r);
     }
     return ERR_OK;
 }

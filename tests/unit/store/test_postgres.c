@@ -5,10 +5,8 @@
 
 #include "store/checking.h"
 #include "store/cutting_proxy.h"
-#include "store/postgres.h"
+#include "store/postgres_sql.h"
 #include "store/threads.h"
-
-#include <libpq-fe.h>
 
 static struct store_env *env;
 static fhir_type patient;
@@ -43,22 +41,6 @@ static uint64_t version_of(struct store *st, const char *id)
     struct store_version v;
     OK(store_get(st, patient, sv_from(id), STORE_NOW, a, &v, e));
     return v.version;
-}
-
-/* A statement on the schema of a data store. */
-static void run_sql(const char *uri, const char *sql)
-{
-    char conninfo[256], path[128];
-    const char *slash = strrchr(uri, '/');
-    (void)snprintf(conninfo, sizeof conninfo, "%.*s", (int)(slash - uri), uri);
-    (void)snprintf(path, sizeof path, "set search_path = fl_%s", slash + 1);
-    PGconn *c = PQconnectdb(conninfo);
-    assert_int_equal(PQstatus(c), CONNECTION_OK);
-    PQclear(PQexec(c, path));
-    PGresult *r = PQexec(c, sql);
-    assert_int_equal(PQresultStatus(r), PGRES_COMMAND_OK);
-    PQclear(r);
-    PQfinish(c);
 }
 
 /* ---- many nodes ---- */
@@ -175,7 +157,8 @@ TEST(postgres, a_load_whose_rows_the_server_has_lost_is_not_published)
     OK(store_open(env, uri, true, &st, e));
     OK(store_bulk_begin(st, &b, e));
     OK(store_bulk_fill(b, &it, 1, e));
-    run_sql(uri, "with v as (delete from versions), c as (delete from changes), s as (delete from "
+    (void)pg_sql(uri,
+                 "with v as (delete from versions), c as (delete from changes), s as (delete from "
                  "search), k as (delete from counts) update open_loads set filled = false");
     FAILS(ERR_CONFLICT, store_bulk_publish(&b, SV_LIT("n"), SV_LIT("v"), &c, e));
     assert_int_equal(store_last(st).t, 0);
@@ -227,7 +210,7 @@ TEST(postgres, a_store_that_is_not_there_or_of_another_layout_is_refused)
     store_close(st);
     OK(store_open(env, uri, true, &st, e));
     store_close(st);
-    run_sql(uri, "update clock set layout = 99");
+    (void)pg_sql(uri, "update clock set layout = 99");
     FAILS(ERR_UNSUPPORTED, store_open(env, uri, true, &st, e));
     pg_drop(uri);
 }

@@ -4,33 +4,12 @@
 #include "test.h"
 
 #include "base/limits.h"
-#include "store/postgres.h"
+#include "store/postgres_sql.h"
 #include "store/store.h"
-
-#include <libpq-fe.h>
 
 static struct store_env *env;
 static fhir_type patient, binary;
 static const char head[] = "{\"resourceType\":\"Patient\",\"id\":\"x\"";
-
-/* One number out of the store's own tables. */
-static long ask(const char *uri, const char *sql)
-{
-    char conninfo[256], path[128];
-    const char *slash = strrchr(uri, '/');
-    (void)snprintf(conninfo, sizeof conninfo, "%.*s", (int)(slash - uri), uri);
-    (void)snprintf(path, sizeof path, "set search_path = fl_%s", slash + 1);
-    PGconn *c = PQconnectdb(conninfo);
-    assert_int_equal(PQstatus(c), CONNECTION_OK);
-    PQclear(PQexec(c, path));
-    PGresult *r = PQexec(c, sql);
-    if (PQresultStatus(r) != PGRES_TUPLES_OK && PQresultStatus(r) != PGRES_COMMAND_OK)
-        fail_msg("%s: %s", sql, PQresultErrorMessage(r));
-    long n = PQntuples(r) ? strtol(PQgetvalue(r, 0, 0), NULL, 10) : 0;
-    PQclear(r);
-    PQfinish(c);
-    return n;
-}
 
 #define ROWS                                                                                    \
     "select (select count(*) from versions) + (select count(*) from parts) + (select count(*) " \
@@ -77,9 +56,9 @@ TEST(postgres_loads, a_load_that_is_given_up_leaves_no_row)
     char uri[256];
     struct store *st = open_new(uri);
     struct store_bulk *b = load(st, (const char *[]){ "a", "b" }, 2);
-    assert_true(ask(uri, ROWS) > 8);
+    assert_true(pg_sql(uri, ROWS) > 8);
     store_bulk_abort(b);
-    assert_int_equal(ask(uri, ROWS), 0);
+    assert_int_equal(pg_sql(uri, ROWS), 0);
     store_close(st);
     pg_drop(uri);
 }
@@ -92,12 +71,12 @@ TEST(postgres_loads, who_publishes_behind_his_lease_is_told_so_and_nothing_is_se
     struct store_commit c;
     OK(store_open(env, uri, false, &other, e));
     struct store_bulk *late = load(st, (const char *[]){ "a", "b" }, 2), *live;
-    (void)ask(uri, "update open_loads set until = clock_timestamp() - interval '1 second'");
+    (void)pg_sql(uri, "update open_loads set until = clock_timestamp() - interval '1 second'");
     /* another process begins a load, and clears away whose lease has passed */
     live = load(other, (const char *[]){ "c" }, 1);
-    assert_int_equal(ask(uri, "select count(*) from versions"), 1);
-    assert_int_equal(ask(uri, "select count(*) from search"), 1);
-    assert_int_equal(ask(uri, "select count(*) from open_loads"), 1);
+    assert_int_equal(pg_sql(uri, "select count(*) from versions"), 1);
+    assert_int_equal(pg_sql(uri, "select count(*) from search"), 1);
+    assert_int_equal(pg_sql(uri, "select count(*) from open_loads"), 1);
     FAILS(ERR_CONFLICT, store_bulk_publish(&late, SV_LIT("k"), SV_LIT("v"), &c, e));
     assert_int_equal(store_last(st).t, 0);
     CLEANUP_BUF struct buf note = BUF_INIT(100);
@@ -199,9 +178,9 @@ TEST(postgres_loads, sums_of_many_rows_are_folded_when_an_import_ends)
     }
     (void)snprintf(id, sizeof id, "more");
     struct store_bulk *open = load(st, ids, 1);
-    assert_int_equal(ask(uri, "select count(*) from counts"), 71);
+    assert_int_equal(pg_sql(uri, "select count(*) from counts"), 71);
     OK(store_counts_settle(st, NULL, e));
-    assert_int_equal(ask(uri, "select count(*) from counts"), 2);
+    assert_int_equal(pg_sql(uri, "select count(*) from counts"), 2);
     assert_int_equal(count(st), 70);
     OK(store_bulk_publish(&open, SV_NONE, SV_NONE, &c, e));
     assert_int_equal(count(st), 71);
@@ -230,8 +209,8 @@ TEST(postgres_loads, a_giant_stands_in_pieces_and_comes_whole_light_and_in_its_p
     OK(store_bulk_begin(st, &b, e));
     OK(store_bulk_fill(b, &item, 1, e));
     OK(store_bulk_publish(&b, SV_NONE, SV_NONE, &c, e));
-    assert_int_equal(ask(uri, "select count(*) from parts"), 9);
-    assert_int_equal(ask(uri, "select count(*) from versions where body is null"), 1);
+    assert_int_equal(pg_sql(uri, "select count(*) from parts"), 9);
+    assert_int_equal(pg_sql(uri, "select count(*) from versions where body is null"), 1);
     struct store_write w = {
         .type = binary, .id = SV_LIT("g"), .method = STORE_METHOD_UPDATE, .index = SV_LIT("")
     };

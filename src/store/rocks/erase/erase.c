@@ -265,13 +265,9 @@ static err_code put_record(struct erasing *x, struct err *e)
 static err_code put_note(struct erasing *x, struct err *e)
 {
     char value[STORE_ERASED_BYTES];
-    struct store_erased n;
     if (x->note.len == 0 || x->n_visible == 0)
         return ERR_OK;
-    TRY(store_erased_get(&x->r->base, x->note, &n, e));
-    n.resources += x->t == 0;
-    n.versions += x->n_visible;
-    store_erased_put(&n, value);
+    TRY(store_erased_grown(&x->r->base, x->note, x->t == 0, x->n_visible, value, e));
     rocksdb_writebatch_put_cf(x->batch, x->r->cf[CF_NOTES], x->note.ptr, x->note.len, value,
                               sizeof value);
     return ERR_OK;
