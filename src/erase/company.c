@@ -48,16 +48,18 @@ err_code erase_company(struct erasure *x, struct arena *a, struct erase_company 
 {
     struct job job;
     uint64_t after = 0;
-    bool there = true, done = true;
+    bool there, done;
     out->n = 0;
     while (out->n < ERASE_COMPANY_MOST) {
         TRY(job_run_company(x->run, &after, a, &job, &there, e));
-        if (there && !erase_is_over(job.erase))
-            TRY(do_one(x, &job, &done, e));
-        if (!there || !done)
+        if (!there)
             return ERR_OK;
-        if (!erase_is_over(job.erase))
-            out->ids[out->n++] = job.id;
+        if (erase_is_over(job.erase))
+            continue;
+        TRY(do_one(x, &job, &done, e));
+        if (!done)
+            return ERR_OK;
+        out->ids[out->n++] = job.id;
     }
     return ERR_OK;
 }

@@ -82,11 +82,12 @@ static err_code see_row(struct erasure *x, const struct store_log_row *row, stru
     struct seen seen;
     struct err why;
     TRY(erase_goes_on(x, e));
-    err_code rc = store_get_number_light(st, row->number, row->t, a, &v, &why);
-    if (rc == ERR_OK)
-        rc = store_get_number_light(st, row->number, STORE_NOW, a, &now, &why) == ERR_NOT_FOUND
-                 ? ERR_OK
-                 : ERR_NOT_FOUND;
+    err_code rc = store_get_number_light(st, row->number, STORE_NOW, a, &now, &why);
+    /* else a cursor has it */
+    if (rc == ERR_NOT_FOUND)
+        rc = store_get_number_light(st, row->number, row->t, a, &v, &why);
+    else if (rc == ERR_OK)
+        return ERR_OK;
     if (rc == ERR_NOT_FOUND)
         return ERR_OK;
     if (rc != ERR_OK)
