@@ -87,29 +87,26 @@ void trail_forget_entries(struct trail *trail)
     trail->n_entries = 0;
 }
 
-static void trail_free(struct trail *trail)
-{
-    buf_done(&trail->entries);
-    if (trail->on_heap)
-        free(trail);
-}
-
 /* The record of the request itself, and those in front of it, are added to the log. Most requests
- * have no others, and theirs fits in here. The trail is gone. */
+ * have no others, and theirs fits in here. The trail is gone: where an answer waits, the log's
+ * thread may send it before audit_add() is back, and the trail goes with the request. */
 static void give(struct trail *trail, const char *error, audit_done_fn done, void *ctx)
 {
     struct audit *audit = trail->service->cfg.audit;
     char room[USUAL];
     struct buf own = { room, 0, sizeof room, sizeof room };
     struct err ignored;
-    if (trail->n_entries == 0 &&
-        trail_record(trail, &trail->facts, error, trail->early.told, &own, &ignored) == ERR_OK) {
-        audit_add(audit, buf_sv(&own), 1, done, ctx);
-    } else {
+    const bool fits =
+        trail->n_entries == 0 &&
+        trail_record(trail, &trail->facts, error, trail->early.told, &own, &ignored) == ERR_OK;
+    if (!fits)
         add(trail, &trail->facts, error, &trail->entries);
-        audit_add(audit, buf_sv(&trail->entries), trail->n_entries, done, ctx);
-    }
-    trail_free(trail);
+    struct buf entries = trail->entries;
+    const unsigned n = fits ? 1 : trail->n_entries;
+    if (trail->on_heap)
+        free(trail);
+    audit_add(audit, buf_sv(fits ? &own : &entries), n, done, ctx);
+    buf_done(&entries);
 }
 
 /* ---- answers that wait ---- */
