@@ -99,6 +99,7 @@ TEST(manifest, a_name_is_that_of_a_backup_or_none)
         "zzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzz.json",
         "../../../../../../../../../tmp/x/abcd.json",
         "20261129T101116.574Z-\x1b[31m0123456789ab.json",
+        "20161231T235960.000Z-0123456789abcdef.json",
     };
     assert_true(backup_is_manifest(SV_LIT("20261129T101116.574Z-0123456789abcdef.json")));
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
