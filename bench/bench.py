@@ -21,7 +21,12 @@
   creates    durable creates of 16 clients, against RocksDB's group commits of the same keys and values
   metrics    reads and creates of a server that counts, against one that does not
   encryption imports and exports of a server that encrypts its data stores, against one that does not; processor time
-  pg         the engine on PostgreSQL against RocksDB: loads, scans, reads, commits, disk; processor time of client and server
+  pg         the engine on PostgreSQL against RocksDB: loads, scans, reads, commits, disk; processor time of client and server.
+             Nodes on it: creates by one and by two, reads at 1,000 a second, memory, an export by one and by two
+  copy       `fhirlake copy` of a data store of many small commits out of a database and into one; processor time of both sides
+  console    the console's list of 100,000 jobs in Chromium: the list, its pages, its filters
+  view       tables of exported Observations by a ViewDefinition, against the parse rate of yyjson, DuckDB and sof-js (views.py
+             says where they come from); processor time
   search     first pages against reading the same resources by id; counting; at a tenth of the data and at all
 
 Sizes: --gb 2 (about 5,600 patients per 2 GB). Warm page cache. Medians of --runs, pair by pair for ratios."""
@@ -41,7 +46,7 @@ import tempfile
 import time
 
 BENCHMARKS = ("generate", "import", "export", "reuse", "s3", "ask", "memory", "start", "reads", "tokens", "tls", "together", "share", "creates", "metrics", "audit",
-              "search", "encryption", "pg")
+              "search", "encryption", "pg", "copy", "console", "view")
 
 
 def arguments():
@@ -65,11 +70,14 @@ if os.environ.get("FHIRLAKE_ONLY_ARGUMENTS"):  # ./dev asks before it builds, an
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "e2e"))
+import console  # noqa: E402
+import copies  # noqa: E402
 import encryption  # noqa: E402
 import fhirlake  # noqa: E402
-import postgres  # noqa: E402
+import engines  # noqa: E402
 import rest  # noqa: E402
 import s3_peer  # noqa: E402
+import views  # noqa: E402
 from fhirlake import Server, wait  # noqa: E402
 
 BIN = pathlib.Path(os.environ.get("FHIRLAKE_BUILD", ROOT / "build"))
@@ -101,6 +109,15 @@ def cpu_seconds(pid):
     """Of all threads so far: in the program, in the kernel."""
     ticks = open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()[11:13]
     return [int(t) / os.sysconf("SC_CLK_TCK") for t in ticks]
+
+
+def copy_seconds(folder, to):
+    """Processor seconds of cp, which has to copy each byte. It leaves nothing behind."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(["cp", "-r", "--reflink=never", folder, to], check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    shutil.rmtree(to)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def stolen_seconds():
@@ -370,7 +387,11 @@ class Bench:
             first = first or spent / total
             row(f"{place}, {what}: processor s/GB", f"{spent / total * 1e9:.3f}",
                 f"{spent / total / first:.3f} of the first; {len(copied)} of {len(output)} files copied, "
-                f"{sum(copied) / total:.0%} of {total / 1e9:.2f} GB; {job_seconds(job):.1f} s")
+                f"{sum(copied) / total:.1%} of {total / 1e9:.2f} GB; {job_seconds(job):.1f} s")
+            if "nothing changed" in what and not peer:
+                theirs = copy_seconds(server.folder(made[-1]), self.work / "copy")
+                row("  cp --reflink=never of the same files: processor s/GB", f"{theirs / total * 1e9:.3f}",
+                    f"the export: {spent / theirs:.2f} of it" if theirs else "")
 
         def change(n):
             files = list(self.data(self.args.gb).glob("*.ndjson"))
@@ -563,7 +584,10 @@ NAMES = {"generate": Bench.generate, "import": Bench.import_, "export": Bench.ex
          "creates": lambda b: of_rest(b).creates(), "metrics": lambda b: of_rest(b).metrics(),
          "audit": lambda b: of_rest(b).audit(), "search": lambda b: of_rest(b).search(),
          "encryption": lambda b: encryption.encryption(b, row, spread, cpu_seconds),
-         "pg": lambda b: postgres.postgres(b, row, spread, BIN / "bench" / "bench_engine")}
+         "pg": lambda b: engines.postgres(b, row, spread, BIN / "bench" / "bench_engine"),
+         "copy": lambda b: copies.copies(b, row, spread, BIN / "fhirlake"),
+         "console": lambda b: console.console(b, row, spread, BIN / "fhirlake", BIN / "bench" / "bench_jobs"),
+         "view": lambda b: views.views(b, row, spread, BIN, cpu_seconds)}
 assert tuple(NAMES) == BENCHMARKS
 
 

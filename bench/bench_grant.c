@@ -90,11 +90,13 @@ static double measure(struct store *st, const char *scopes, const char *query, u
             struct smart_grant smart = { 0 };
             const struct search_context cx = { .base = SV_LIT("http://here/r4") };
             struct query_match m;
+            struct store_commit last;
             struct err e;
             char patient[20];
+            need(store_last(st, &last, &e), &e);
             (void)snprintf(patient, sizeof patient, "p%u", i * 7 % n_patients);
             struct query_source src = {
-                .st = st, .a = a, .base = cx.base, .as_of = store_last(st).t, .letters = SMART_S
+                .st = st, .a = a, .base = cx.base, .as_of = last.t, .letters = SMART_S
             };
             if (scopes) {
                 smart.patient = sv_from(patient);

@@ -120,7 +120,7 @@ LIMITS = (
     ("base/limits.h", "LIMIT_HEADERS_BYTES", "request line and headers"),
     ("rest/params.c", "QUERY_MAX", "bytes of a query, or of a posted form"),
     ("rest/params.c", "PARAMS_MAX", "parameters of a query and a form together"),
-    ("codec/json_patch.h", "JSON_PATCH_OPS_MAX", "operations of a JSON Patch"),
+    ("codec/json_patch.h", "JSON_PATCH_OPS_MAX", "operations of a patch"),
     ("rest/read/page_private.h", "PAGE_COUNT_DEFAULT", "matches on a page without `_count`"),
     ("rest/read/page_private.h", "PAGE_COUNT_MAX", "most of them; a larger `_count` means this"),
     ("rest/read/page_private.h", "PAGE_BYTES", "bytes after which a page ends"),

@@ -28,7 +28,8 @@ struct aws {
     struct {                 /* of datastore_life.c: data stores that are made, filled, removed */
         struct workers *make, *fill, *remove;
     } background;
-    struct retained *retained; /* deleted data stores that are kept; their thread */
+    struct retained *retained;     /* deleted data stores that are kept; their thread */
+    struct datastore_nodes *nodes; /* where several nodes have the records; else NULL */
     /* Held from reading the record of a data store to writing it back. */
     pthread_mutex_t records_lock;
     struct {                 /* touch only while holding records_lock */
@@ -120,9 +121,37 @@ MUST_USE err_code op_list_tags(struct call *call, struct err *e);
 MUST_USE err_code datastore_life_start(struct service *service, struct err *e);
 void datastore_life_stop(struct service *service);
 
+/* ---- several nodes (datastore_nodes.c) ---- */
+/* Starts looking for data stores whose node has gone: begin is called for what is to be taken up.
+ * Nothing, where one process has the records. */
+typedef void (*datastore_begin_fn)(struct service *service, sv id);
+MUST_USE err_code datastore_nodes_start(struct service *service, datastore_begin_fn begin,
+                                        struct err *e);
+void datastore_nodes_stop(struct service *service); /* looking */
+void datastore_nodes_free(struct service *service); /* all work has ended */
+/* The work on a data store is this node's, and its record still has the status. *lease: NULL with
+ * one process. False: it is another's, or done. */
+bool datastore_nodes_take(struct service *service, sv id, const char *status, struct lease **lease);
+/* It is in a queue of this node, or is not any more. */
+void datastore_nodes_queued(struct service *service, sv id, bool is);
+/* The place of a new data store: behind all that there are, on any node, which are counted anew.
+ * records_lock is held. */
+struct datastore_place {
+    char was[24], is[24];
+    struct records_write writes[2];
+    size_t n; /* 0: one process has the records */
+};
+MUST_USE err_code datastore_place_begin(struct service *service, struct datastore_place *out,
+                                        struct err *e);
+void datastore_place_take(struct datastore_place *place, uint64_t order);
+
 /* Begins the work of a data store that is CREATING or DELETING. ERR_THROTTLED. */
 MUST_USE err_code datastore_begin_work(struct service *service, const struct datastore *datastore,
                                        struct err *e);
+
+/* Does fn holding records_lock, and again when another process has changed what it has read. It
+ * writes its answer last. ERR_CONFLICT: that happens again and again. */
+MUST_USE err_code call_change(struct call *call, operation_fn fn, struct err *e);
 
 /* A record of a data store into the answer: its four names, or an object with all properties. */
 void datastore_answer_brief(struct call *call, const struct datastore *datastore);
@@ -148,6 +177,8 @@ MUST_USE err_code datastore_encrypt(struct service *service, const struct datast
 /* Is the IdentityProviderConfiguration one that this server obeys, or not given? ERR_INVALID. */
 MUST_USE err_code datastore_check_identity(struct call *call, struct err *e);
 
+/* ERR_INVALID: the request wants a backup, and this server could not restore from it. */
+MUST_USE err_code backup_check(struct call *call, struct err *e);
 /* A BackupConfiguration as its shape allows it, or NULL, at the instant now. */
 void backup_configure(struct datastore_backup *b, yyjson_val *given, int64_t now_ms);
 /* The data store is deleted: there are no new points, and what there is is kept for a while. */
@@ -164,7 +195,9 @@ void retained_look(struct retained *x);
 void retained_stop(struct retained *x);
 
 /* Fills a new store with generated patients. ERR_CANCELLED: the service is stopping. */
-MUST_USE err_code preload_run(struct service *service, struct store *st, struct err *e);
+struct lease;
+MUST_USE err_code preload_run(struct service *service, struct store *st, const struct lease *lease,
+                              struct err *e);
 
 /* May a data store that has the tags `there` be given the tags `sent`? NULL: none. ERR_INVALID: a
  * key of AWS, one that comes twice, or two that differ by letter case only. */

@@ -18,6 +18,16 @@ static void set_until(struct datastore_backup *b)
     b->until_ms = b->ended_ms ? b->ended_ms + b->days * DAY_MS : 0;
 }
 
+err_code backup_check(struct call *call, struct err *e)
+{
+    const sv status = json_string(json_get(call_member(call, "BackupConfiguration"), "Status"));
+    return sv_eq(status, SV_LIT("ENABLED")) && !store_registry_copies(call->service->cfg.stores)
+               ? ERR(e, ERR_INVALID,
+                     "BackupConfiguration.Status: this server keeps data stores in a database, and "
+                     "restores none: ENABLED would promise it")
+               : ERR_OK;
+}
+
 void backup_configure(struct datastore_backup *b, yyjson_val *given, int64_t now_ms)
 {
     const sv status = json_string(json_get(given, "Status"));

@@ -56,3 +56,15 @@ err_code call_datastore(struct call *call, sv id, struct datastore *out, struct 
     *out = datastore;
     return ERR_OK;
 }
+
+err_code call_change(struct call *call, operation_fn fn, struct err *e)
+{
+    err_code rc = ERR_PRECONDITION;
+    pthread_mutex_lock(&call->service->aws->records_lock);
+    for (int i = 0; i < DATASTORE_TRIES && rc == ERR_PRECONDITION; i++)
+        rc = fn(call, e);
+    pthread_mutex_unlock(&call->service->aws->records_lock);
+    return rc == ERR_PRECONDITION
+               ? ERR(e, ERR_CONFLICT, "The data store is being changed by others; try again")
+               : rc;
+}

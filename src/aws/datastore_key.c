@@ -53,6 +53,10 @@ err_code datastore_check_key(struct call *call, yyjson_val *sse, struct err *e)
         return ERR(e, ERR_INVALID,
                    "SseConfiguration.KmsEncryptionConfig.KmsKeyId: CUSTOMER_MANAGED_KMS_KEY needs "
                    "the key");
+    if (!store_registry_encrypts(call->service->cfg.stores))
+        return ERR(e, ERR_INVALID,
+                   "SseConfiguration.KmsEncryptionConfig: this server keeps data stores in a "
+                   "database, where nothing is encrypted under a customer's key");
     sv arn = arn_of(call, key);
     if (arn.ptr == NULL)
         return arena_oom(call->a, e);

@@ -14,6 +14,7 @@
 #include "aws/aws_private.h"
 
 #include "base/log.h"
+#include "store/lease.h"
 
 #include <sys/resource.h>
 #include <unistd.h>
@@ -25,8 +26,8 @@ struct life_work { /* of one data store, until a worker has done it */
     char id[33];
 };
 
-static err_code set_status(struct service *service, sv id, const char *status,
-                           const struct err *why, struct err *e)
+static err_code set_status_once(struct service *service, sv id, const char *status,
+                                const struct err *why, struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(DATASTORE_MEMORY);
     struct datastore datastore;
@@ -43,11 +44,20 @@ static err_code set_status(struct service *service, sv id, const char *status,
         service->aws->there.n -= rc == ERR_OK && sv_eq_cstr(datastore.status, "DELETED");
     }
     pthread_mutex_unlock(&service->aws->records_lock);
+    return rc;
+}
+
+static err_code set_status(struct service *service, sv id, const char *status,
+                           const struct err *why, struct err *e)
+{
+    err_code rc = ERR_PRECONDITION;
+    for (int i = 0; i < DATASTORE_TRIES && rc == ERR_PRECONDITION; i++)
+        rc = set_status_once(service, id, status, why, e);
     LOG(LOG_INFO, "datastore", LOG_SV("datastore", id), LOG_STR("status", status));
     return rc;
 }
 
-static err_code create(struct service *service, sv id, struct err *e)
+static err_code create(struct service *service, sv id, const struct lease *lease, struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(DATASTORE_MEMORY);
     struct datastore datastore;
@@ -62,30 +72,46 @@ static err_code create(struct service *service, sv id, struct err *e)
     /* this worker does nothing else, and Linux changes the priority of one thread alone */
     if (datastore.preload)
         (void)setpriority(PRIO_PROCESS, (id_t)gettid(), BACKGROUND_NICE);
-    err_code rc = datastore.preload ? preload_run(service, st, e) : ERR_OK;
+    err_code rc = datastore.preload ? preload_run(service, st, lease, e) : ERR_OK;
     store_registry_release(service->cfg.stores, st);
     /* closed until it is used: a thousand new data stores take no memory */
     store_registry_rest(service->cfg.stores, id);
     return rc;
 }
 
+/* lease: NULL for none. */
+static void work_done(struct service *service, struct life_work *w, struct lease *lease)
+{
+    lease_release(lease);
+    datastore_nodes_queued(service, sv_from(w->id), false);
+    free(w);
+}
+
 static void create_work(struct service *service, void *ctx)
 {
     struct life_work *w = ctx;
+    struct lease *lease;
     struct err e, e2;
     sv id = sv_from(w->id);
+    if (!datastore_nodes_take(service, id, "CREATING", &lease)) {
+        work_done(service, w, NULL);
+        return;
+    }
     err_code rc = atomic_load(&service->stopping)
                       ? ERR(&e, ERR_CANCELLED, "the service is stopping")
-                      : create(service, id, &e);
+                      : create(service, id, lease, &e);
     if (rc != ERR_OK && atomic_load(&service->stopping))
         /* the next start makes it */
+        rc = ERR_CANCELLED;
+    else if (lease && !lease_is_held(lease))
+        /* another node does */
         rc = ERR_CANCELLED;
     else if (set_status(service, id, rc == ERR_OK ? "ACTIVE" : "CREATE_FAILED",
                         rc == ERR_OK ? NULL : &e, &e2) != ERR_OK)
         LOG_ERR("datastore_record", &e2, LOG_SV("datastore", id));
     if (rc != ERR_OK)
         LOG_ERR("datastore_create", &e, LOG_SV("datastore", id));
-    free(w);
+    work_done(service, w, lease);
 }
 
 /* Unless the data store is kept for a while: then it is only closed. */
@@ -103,8 +129,13 @@ static err_code remove_data(struct service *service, sv id, struct err *e)
 static void delete_work(struct service *service, void *ctx)
 {
     struct life_work *w = ctx;
+    struct lease *lease;
     struct err e;
     sv id = sv_from(w->id);
+    if (!datastore_nodes_take(service, id, "DELETING", &lease)) {
+        work_done(service, w, NULL);
+        return;
+    }
     err_code rc = atomic_load(&service->stopping)
                       ? ERR(&e, ERR_CANCELLED, "the service is stopping")
                       : job_datastore_drop(service->cfg.jobs, id, &e);
@@ -119,7 +150,7 @@ static void delete_work(struct service *service, void *ctx)
     /* stays DELETING; the next start goes on */
     if (rc != ERR_OK)
         LOG_ERR("datastore_delete", &e, LOG_SV("datastore", id));
-    free(w);
+    work_done(service, w, lease);
 }
 
 err_code datastore_begin_work(struct service *service, const struct datastore *datastore,
@@ -135,9 +166,10 @@ err_code datastore_begin_work(struct service *service, const struct datastore *d
         abort();
     const struct work_for who = { datastore->id, datastore->id };
     (void)snprintf(w->id, sizeof w->id, "%.*s", SV_FMT(datastore->id));
+    datastore_nodes_queued(service, datastore->id, true);
     err_code rc = workers_add(to, who, creating ? create_work : delete_work, w, e);
     if (rc != ERR_OK)
-        free(w);
+        work_done(service, w, NULL);
     return rc;
 }
 
@@ -195,6 +227,18 @@ static err_code each_active(struct resume_ctx *c)
     return c->rc;
 }
 
+/* datastore_begin_fn: its node has gone. */
+static void begin_left(struct service *service, sv id)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new(DATASTORE_MEMORY);
+    struct datastore datastore;
+    struct err e;
+    /* another node may have done it meanwhile; what fails is found again */
+    if (datastore_read(service, id, a, &datastore, &e) == ERR_OK &&
+        datastore_in_transition(&datastore))
+        IGNORE(datastore_begin_work(service, &datastore, &e));
+}
+
 err_code datastore_life_start(struct service *service, struct err *e)
 {
     struct resume_ctx c = { .service = service, .e = e };
@@ -207,14 +251,17 @@ err_code datastore_life_start(struct service *service, struct err *e)
     TRY(workers_start(service, BACKGROUND, room, &service->aws->background.fill, e));
     TRY(workers_start(service, BACKGROUND, room, &service->aws->background.remove, e));
     TRY(retained_start(service, &service->aws->retained, e));
+    TRY(datastore_nodes_start(service, begin_left, e));
     c.begin = true;
     return each_active(&c);
 }
 
 void datastore_life_stop(struct service *service)
 {
+    datastore_nodes_stop(service);
     workers_stop(service->aws->background.make);
     workers_stop(service->aws->background.fill);
     workers_stop(service->aws->background.remove);
     retained_stop(service->aws->retained);
+    datastore_nodes_free(service);
 }

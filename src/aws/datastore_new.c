@@ -18,6 +18,8 @@
 #include "job/client_token.h"
 #include "kms/keeper.h"
 
+#define TRIES 100u /* while other nodes make data stores in between */
+
 /* The identity provider of a data store is one that the operator knows. */
 err_code datastore_check_identity(struct call *call, struct err *e)
 {
@@ -104,8 +106,9 @@ static struct datastore record_of(struct call *call)
 
 /* The record, its place in lists, its mark for a restart and its token, all or none.
  *   token_key  empty: the request has no token */
-static err_code write_new(struct call *call, const struct datastore *datastore, sv token_key,
-                          sv token_digest, struct err *e)
+static err_code write_new(struct call *call, const struct datastore *datastore,
+                          struct datastore_place *place, sv token_key, sv token_digest,
+                          struct err *e)
 {
     CLEANUP_BUF struct buf record = BUF_INIT(DATASTORE_RECORD_MAX);
     const struct client_token t = { .datastore_id = datastore->id, .digest = token_digest };
@@ -121,26 +124,35 @@ static err_code write_new(struct call *call, const struct datastore *datastore, 
         { RECORDS_PUT, arena_fmt(call->a, "datastoreactive/%.*s", SV_FMT(datastore->id)), SV_NONE },
         { RECORDS_PUT_IF_ABSENT, token_key, token },
         { 0 },
+        { 0 },
+        { 0 },
     };
     size_t n = token_key.len ? 4 : 3;
     bool told;
     TRY(datastore_told(call->service, datastore, call->a, &writes[n], &told, e));
-    TRY(records_write(call->service->cfg.records, writes, told ? n + 1 : n, e));
+    n += told;
+    datastore_place_take(place, datastore->order);
+    for (size_t i = 0; i < place->n; i++)
+        writes[n++] = place->writes[i];
+    TRY(records_write(call->service->cfg.records, writes, n, e));
     if (told)
         events_written(call->service->cfg.events);
     return ERR_OK;
 }
 
-static err_code make_locked(struct call *call, datastore_fill_fn fill, sv token_key,
-                            sv token_digest, struct err *e)
+/* ERR_PRECONDITION: another node made one meanwhile. */
+static err_code make_once(struct call *call, datastore_fill_fn fill, sv token_key, sv token_digest,
+                          struct err *e)
 {
+    struct datastore_place place;
     struct err why;
+    TRY(datastore_place_begin(call->service, &place, e));
     if (call->service->aws->there.n >= call->service->cfg.max_datastores)
         return ERR(e, ERR_THROTTLED, "The account has %u data stores, which is the most",
                    call->service->aws->there.n);
     struct datastore datastore = record_of(call);
     TRY(fill(call, &datastore, e));
-    TRY(write_new(call, &datastore, token_key, token_digest, e));
+    TRY(write_new(call, &datastore, &place, token_key, token_digest, e));
     call->service->aws->there.n++;
     call->service->aws->there.last_order = datastore.order;
     datastore_answer_brief(call, &datastore);
@@ -150,6 +162,20 @@ static err_code make_locked(struct call *call, datastore_fill_fn fill, sv token_
     datastore.error_message = sv_from(why.msg);
     datastore.error_category = SV_LIT("RETRYABLE_ERROR");
     return datastore_write(call->service, &datastore, e);
+}
+
+static err_code make_locked(struct call *call, datastore_fill_fn fill, sv token_key,
+                            sv token_digest, struct err *e)
+{
+    struct err why = { 0 };
+    for (unsigned i = 0; i < TRIES; i++) {
+        err_code rc = make_once(call, fill, token_key, token_digest, &why);
+        if (rc == ERR_OK)
+            return ERR_OK;
+        if (rc != ERR_PRECONDITION)
+            return err_pass(e, &why);
+    }
+    return ERR(e, ERR_THROTTLED, "Other calls make data stores all the time; try again");
 }
 
 /* A caller to whom a policy denies to give a data store such tags may not make one with them. The
@@ -189,9 +215,14 @@ err_code datastore_make(struct call *call, datastore_fill_fn fill, yyjson_val *s
     /* it waits for a peer, so nothing is held meanwhile; another may be faster */
     TRY(datastore_check_key(call, sse, e));
     pthread_mutex_lock(lock);
-    rc = find_locked(call, token, key, asked, e);
+    rc = find_locked(call, token, key, asked, &new_one);
     if (rc == ERR_NOT_FOUND)
-        rc = make_locked(call, fill, key, asked, e);
+        rc = make_locked(call, fill, key, asked, &new_one);
+    if (rc == ERR_EXISTS)
+        /* another node was faster */
+        rc = find_locked(call, token, key, asked, e);
+    else if (rc != ERR_OK)
+        rc = err_pass(e, &new_one);
     pthread_mutex_unlock(lock);
     return rc;
 }
@@ -199,7 +230,7 @@ err_code datastore_make(struct call *call, datastore_fill_fn fill, yyjson_val *s
 /* datastore_fill_fn */
 static err_code fill_created(struct call *call, struct datastore *datastore, struct err *e)
 {
-    (void)e;
+    TRY(backup_check(call, e));
     backup_configure(&datastore->backup, call_member(call, "BackupConfiguration"),
                      datastore->created_ms);
     return ERR_OK;

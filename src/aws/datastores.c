@@ -17,6 +17,7 @@ static err_code delete_locked(struct call *call, struct err *e)
     if (datastore_in_transition(&datastore) || sv_eq(datastore.status, SV_LIT("DELETED")))
         return ERR(e, ERR_CONFLICT, "Data store is %.*s and cannot be deleted now",
                    SV_FMT(datastore.status));
+    CLEANUP_BUF struct buf text = BUF_INIT(DATASTORE_RECORD_MAX);
     struct datastore before = datastore;
     datastore.status = SV_LIT("DELETING");
     backup_end(&datastore.backup, clock_wall_ms());
@@ -25,6 +26,9 @@ static err_code delete_locked(struct call *call, struct err *e)
     if (rc != ERR_OK) {
         /* the caller learns of the first failure; if this fails too, a restart goes on deleting */
         struct err ignored;
+        IGNORE(datastore_print(&datastore, &text, &ignored));
+        if (before.former.len)
+            before.former = buf_sv(&text);
         IGNORE(datastore_write(call->service, &before, &ignored));
         return rc;
     }
@@ -34,10 +38,7 @@ static err_code delete_locked(struct call *call, struct err *e)
 
 err_code op_delete_datastore(struct call *call, struct err *e)
 {
-    pthread_mutex_lock(&call->service->aws->records_lock);
-    err_code rc = delete_locked(call, e);
-    pthread_mutex_unlock(&call->service->aws->records_lock);
-    return rc;
+    return call_change(call, delete_locked, e);
 }
 
 /* ---- update ---- */
@@ -54,6 +55,7 @@ static err_code update_locked(struct call *call, struct err *e)
         return ERR(e, ERR_CONFLICT, "Data store is %.*s and cannot be updated now",
                    SV_FMT(datastore.status));
     TRY(datastore_check_identity(call, e));
+    TRY(backup_check(call, e));
     if (name.ptr)
         datastore.name = name;
     /* the whole of it: what is left out has no value any more */
@@ -68,10 +70,7 @@ static err_code update_locked(struct call *call, struct err *e)
 
 err_code op_update_datastore(struct call *call, struct err *e)
 {
-    pthread_mutex_lock(&call->service->aws->records_lock);
-    err_code rc = update_locked(call, e);
-    pthread_mutex_unlock(&call->service->aws->records_lock);
-    return rc;
+    return call_change(call, update_locked, e);
 }
 
 /* ---- describe and list ---- */

@@ -16,10 +16,17 @@
 #define SEED         1u
 
 struct preload { /* one chunk */
+    const atomic_bool *stopping;
     struct store *st;
+    const struct lease *lease;
     struct fhir_reader *reader;
     struct buf text, stored, items, index;
 };
+
+static err_code go_on(const struct preload *p, struct err *e)
+{
+    return atomic_load(p->stopping) ? ERR(e, ERR_CANCELLED, "the service is stopping") : ERR_OK;
+}
 
 static err_code publish(struct preload *p, struct err *e)
 {
@@ -33,6 +40,7 @@ static err_code publish(struct preload *p, struct err *e)
     TRY(buf_reserve(&p->stored, p->text.len + STORED_MORE, e));
     while (ndjson_line(&rest, &line)) {
         struct fhir_envelope env;
+        TRY(go_on(p, e));
         TRY(fhir_envelope_read(p->reader, line, SV_NONE, &p->stored, &env, e));
         size_t index_at = p->index.len;
         TRY(search_index(env.type, fhir_reader_root(p->reader), &p->index, e));
@@ -50,15 +58,18 @@ static err_code publish(struct preload *p, struct err *e)
         items[i].index.ptr = index;
     TRY(store_bulk_begin(p->st, &b, e));
     TRY(store_bulk_fill(b, items, n, e));
+    TRY(go_on(p, e));
     buf_clear(&p->text);
-    return store_bulk_publish(&b, SV_NONE, SV_NONE, &at, e);
+    struct store_bulk *one = b;
+    /* taken in every case */
+    b = NULL;
+    return store_bulk_publish_under(p->lease, &one, 1, SV_NONE, SV_NONE, &at, e);
 }
 
-static err_code fill(struct service *service, struct preload *p, struct gen *g, struct err *e)
+static err_code fill(struct preload *p, struct gen *g, struct err *e)
 {
     for (uint64_t i = 0; i < gen_n_units(g); i++) {
-        if (atomic_load(&service->stopping))
-            return ERR(e, ERR_CANCELLED, "the service is stopping");
+        TRY(go_on(p, e));
         TRY(gen_unit(g, i, &p->text, e));
         if (p->text.len >= CHUNK_BYTES)
             TRY(publish(p, e));
@@ -66,9 +77,13 @@ static err_code fill(struct service *service, struct preload *p, struct gen *g, 
     return p->text.len ? publish(p, e) : ERR_OK;
 }
 
-err_code preload_run(struct service *service, struct store *st, struct err *e)
+err_code preload_run(struct service *service, struct store *st, const struct lease *lease,
+                     struct err *e)
 {
-    struct preload p = { .st = st, .reader = fhir_reader_new(LIMIT_DATA_BODY_BYTES) };
+    struct preload p = { .stopping = &service->stopping,
+                         .st = st,
+                         .lease = lease,
+                         .reader = fhir_reader_new(LIMIT_DATA_BODY_BYTES) };
     struct gen *g = NULL;
     buf_init(&p.text, TEXT_BYTES);
     buf_init(&p.stored, STORED_BYTES);
@@ -76,7 +91,7 @@ err_code preload_run(struct service *service, struct store *st, struct err *e)
     buf_init(&p.index, TEXT_BYTES);
     err_code rc = gen_new(SEED, service->cfg.preload_patients, &g, e);
     if (rc == ERR_OK)
-        rc = fill(service, &p, g, e);
+        rc = fill(&p, g, e);
     gen_free(g);
     fhir_reader_free(p.reader);
     buf_done(&p.text);

@@ -56,6 +56,9 @@ static err_code fill_restored(struct call *call, struct datastore *datastore, st
 {
     struct datastore source;
     sv id = call_text(call, "SourceDatastoreId");
+    if (!store_registry_copies(call->service->cfg.stores))
+        return ERR(e, ERR_INVALID,
+                   "This server keeps data stores in a database, and restores none");
     TRY(datastore_read(call->service, id, call->a, &source, e));
     if (datastore_in_transition(&source))
         return ERR(e, ERR_CONFLICT, "Data store is %.*s and cannot be restored from now",

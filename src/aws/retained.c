@@ -34,18 +34,23 @@ static bool add_id(void *ctx, sv key, sv value)
     return id.len != 32 || buf_add(ctx, id, NULL) == ERR_OK;
 }
 
-/* It is due: nobody can restore it any more. */
-static err_code remove_one(struct service *service, sv id, struct err *e)
+static err_code end_locked(struct service *service, sv id, struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(DATASTORE_MEMORY);
     struct datastore datastore;
+    TRY(datastore_read(service, id, a, &datastore, e));
+    datastore.backup.until_ms = 0;
+    return datastore_write(service, &datastore, e);
+}
+
+/* It is due: nobody can restore it any more. */
+static err_code remove_one(struct service *service, sv id, struct err *e)
+{
+    err_code rc = ERR_PRECONDITION;
     TRY(store_registry_remove(service->cfg.stores, id, e));
     pthread_mutex_lock(&service->aws->records_lock);
-    err_code rc = datastore_read(service, id, a, &datastore, e);
-    if (rc == ERR_OK) {
-        datastore.backup.until_ms = 0;
-        rc = datastore_write(service, &datastore, e);
-    }
+    for (int i = 0; i < DATASTORE_TRIES && rc == ERR_PRECONDITION; i++)
+        rc = end_locked(service, id, e);
     pthread_mutex_unlock(&service->aws->records_lock);
     if (rc == ERR_OK)
         LOG(LOG_INFO, "datastore_backup", LOG_SV("datastore", id), LOG_STR("state", "removed"));

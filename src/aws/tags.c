@@ -144,18 +144,12 @@ static err_code untag_locked(struct call *call, struct err *e)
 
 err_code op_tag_resource(struct call *call, struct err *e)
 {
-    pthread_mutex_lock(&call->service->aws->records_lock);
-    err_code rc = tag_locked(call, e);
-    pthread_mutex_unlock(&call->service->aws->records_lock);
-    return rc;
+    return call_change(call, tag_locked, e);
 }
 
 err_code op_untag_resource(struct call *call, struct err *e)
 {
-    pthread_mutex_lock(&call->service->aws->records_lock);
-    err_code rc = untag_locked(call, e);
-    pthread_mutex_unlock(&call->service->aws->records_lock);
-    return rc;
+    return call_change(call, untag_locked, e);
 }
 
 err_code op_list_tags(struct call *call, struct err *e)

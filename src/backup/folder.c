@@ -140,7 +140,7 @@ static bool has(struct backup_place *place, const struct backup_file *file)
     struct backup_file got;
     struct stat st;
     struct err why;
-    int fd;
+    int fd = -1;
     if (object_path(place, file->sha, path, &why) != ERR_OK ||
         open_file(path, &fd, &st, &why) != ERR_OK)
         return false;
@@ -203,7 +203,7 @@ static err_code open_object(struct backup_place *place, const char *sha, struct 
 {
     char path[PATH_MAX];
     struct stat st;
-    int fd;
+    int fd = -1;
     TRY(object_path(place, sha, path, e));
     TRY(open_file(path, &fd, &st, e));
     *out = backup_fd_reader(fd);

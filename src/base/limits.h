@@ -16,7 +16,7 @@
 #define LIMIT_CLOCK_SKEW_S       900         /* SigV4 window, both sides */
 #define LIMIT_JSON_DEPTH         64u         /* nesting of a control-plane request */
 #define LIMIT_RESOURCE_DEPTH     256u        /* nesting of a resource */
-#define LIMIT_PATCH_BYTES        (32u << 20) /* a resource while a JSON Patch works on it */
+#define LIMIT_PATCH_BYTES        (32u << 20) /* a resource while a patch works on it */
 /* A search works for LIMIT_CALL_SECONDS while others wait for its thread, else longer. */
 #define LIMIT_CALL_SECONDS      5u
 #define LIMIT_CALL_MOST_SECONDS 60u
@@ -76,6 +76,13 @@
 #define LIMIT_MAKING            8u
 #define LIMIT_MAKING_OWNER      4u /* of one caller */
 #define LIMIT_MAKING_FREE_BYTES (4u << 20)
+/* Tables that go out while they are made ($viewdefinition-run) at a time, two thirds of them of one
+ * caller in one data store. Others wait. */
+#define LIMIT_STREAMS         8u
+#define LIMIT_STREAMS_WAITING 64u /* half of them of one caller */
+/* While others wait, one whose reader has kept it waiting for so long, and for half of its time, is
+ * broken off. */
+#define LIMIT_STREAM_WAIT_S 60u
 /* What still comes behind a refusal is read for so long, so that the refusal can be read. */
 #define LIMIT_LINGER_S     30u
 #define LIMIT_LINGER_BYTES (64u << 20)

@@ -3,6 +3,7 @@
 #include "base/sv.h"
 
 #include <math.h>
+#include <stdlib.h>
 
 bool sv_eq_nocase(sv a, sv b)
 {
@@ -91,4 +92,16 @@ bool sv_to_double(sv a, double *out)
 int sv_by_bytes(const void *a, const void *b)
 {
     return sv_cmp(*(const sv *)a, *(const sv *)b);
+}
+
+size_t sv_sort_once(sv *items, size_t n)
+{
+    size_t kept = 0;
+    if (n == 0)
+        return 0;
+    qsort(items, n, sizeof *items, sv_by_bytes);
+    for (size_t i = 1; i < n; i++)
+        if (!sv_eq(items[kept], items[i]))
+            items[++kept] = items[i];
+    return kept + 1;
 }

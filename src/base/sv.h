@@ -44,6 +44,8 @@ static inline int sv_cmp(sv a, sv b)
 }
 /* Likewise of two sv behind pointers: for qsort() and bsearch(). */
 int sv_by_bytes(const void *a, const void *b);
+/* In that order, each once. Returns how many are left. */
+size_t sv_sort_once(sv *items, size_t n);
 static inline bool sv_starts(sv a, sv prefix)
 {
     return a.len >= prefix.len && (prefix.len == 0 || memcmp(a.ptr, prefix.ptr, prefix.len) == 0);

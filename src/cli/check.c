@@ -12,6 +12,7 @@
 #include "cli/options.h"
 #include "store/check.h"
 #include "store/convert.h"
+#include "store/elsewhere.h"
 
 #include <dirent.h>
 #include <limits.h>
@@ -256,6 +257,8 @@ static int run(const struct options *o, const char *data)
     int lock = -1;
     if ((size_t)snprintf(path, sizeof path, "%s/system/LOCK", data) >= sizeof path)
         return cannot(data, "the name is too long");
+    if (store_elsewhere(data, &e) != ERR_OK)
+        return cannot(data, e.msg);
     if (cli_keys_open(&o->keys, &ring, &e) != ERR_OK)
         return cannot(data, e.msg);
     err_code rc = file_hold(path, &lock, &e);

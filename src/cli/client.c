@@ -4,6 +4,7 @@
 
 #include "auth/credentials.h"
 #include "base/clock.h"
+#include "base/file.h"
 #include "codec/hash.h"
 #include "codec/instant.h"
 #include "codec/json.h"
@@ -12,9 +13,13 @@
 
 #include <curl/curl.h>
 #include <limits.h>
+#include <time.h>
 #include <unistd.h>
 
 #define ANSWER_MAX    (256u << 20)
+#define POLL_FIRST_MS 100u
+#define POLL_MAX_MS   2000u
+#define POLL_TRIES    10u
 #define REFUSAL_DEPTH 32u /* nesting of an answer that is no success */
 
 struct client {
@@ -105,6 +110,14 @@ bool client_is_signed(const struct client *client)
     return client->key.len > 0;
 }
 
+err_code client_check_datastore(const char *id, struct err *e)
+{
+    for (const char *p = id; *p; p++)
+        if (!((*p >= '0' && *p <= '9') || (*p >= 'a' && *p <= 'z')))
+            return ERR(e, ERR_INVALID, "--datastore takes the id of a data store");
+    return ERR_OK;
+}
+
 sv client_endpoint(const struct client *client)
 {
     return client->endpoint;
@@ -112,10 +125,21 @@ sv client_endpoint(const struct client *client)
 
 /* ---- one exchange ---- */
 
+struct incoming {
+    CURL *easy;
+    struct client_answer *answer;
+    const int *into;
+};
+
 static size_t on_body(char *p, size_t size, size_t n, void *ctx)
 {
-    struct client_answer *a = ctx;
-    return buf_add(&a->body, sv_make(p, size * n), NULL) == ERR_OK ? size * n : 0;
+    const struct incoming *in = ctx;
+    sv bytes = sv_make(p, size * n);
+    long status = 0;
+    curl_easy_getinfo(in->easy, CURLINFO_RESPONSE_CODE, &status);
+    err_code rc = in->into && status == 200 ? file_write_all(*in->into, bytes, NULL)
+                                            : buf_add(&in->answer->body, bytes, NULL);
+    return rc == ERR_OK ? bytes.len : 0;
 }
 
 static size_t on_header(char *p, size_t size, size_t n, void *ctx)
@@ -206,6 +230,7 @@ err_code client_run(struct client *client, const struct client_call *call,
     CLEANUP(arena_free) struct arena *a = arena_new(1u << 20);
     struct curl_slist *list = NULL;
     *out = (struct client_answer){ .body = BUF_INIT(ANSWER_MAX) };
+    struct incoming in = { client->easy, out, call->into };
     sv url = arena_fmt(a, "%.*s%.*s", SV_FMT(client->endpoint), SV_FMT(call->target));
     err_code rc = url.ptr ? headers(client, call, a, &list, e) : arena_oom(a, e);
     CURLcode did = CURLE_OK;
@@ -223,8 +248,9 @@ err_code client_run(struct client *client, const struct client_call *call,
         curl_easy_setopt(client->easy, CURLOPT_CONNECTTIMEOUT, 10L);
         curl_easy_setopt(client->easy, CURLOPT_LOW_SPEED_LIMIT, 1L);
         curl_easy_setopt(client->easy, CURLOPT_LOW_SPEED_TIME, 120L);
+        curl_easy_setopt(client->easy, CURLOPT_TIMEOUT, (long)call->most_s);
         curl_easy_setopt(client->easy, CURLOPT_WRITEFUNCTION, on_body);
-        curl_easy_setopt(client->easy, CURLOPT_WRITEDATA, out);
+        curl_easy_setopt(client->easy, CURLOPT_WRITEDATA, &in);
         curl_easy_setopt(client->easy, CURLOPT_HEADERFUNCTION, on_header);
         curl_easy_setopt(client->easy, CURLOPT_HEADERDATA, out);
         if (call->body.len || strcmp(call->method, "POST") == 0) {
@@ -267,4 +293,20 @@ err_code client_refusal(const struct client_answer *a, struct err *e)
         return ERR(e, code, "the endpoint answered with status %ld", a->status);
     return ERR(e, code, "%.*s%s%.*s", SV_FMT(kind), kind.len ? ": " : "",
                SV_FMT(sv_head(text, 400)));
+}
+
+/* ---- questions ---- */
+
+bool client_poll_again(struct client_poll *poll, err_code rc)
+{
+    poll->n_lost = rc == ERR_PEER ? poll->n_lost + 1 : 0;
+    if (poll->n_lost == POLL_TRIES || (rc != ERR_OK && rc != ERR_PEER && rc != ERR_THROTTLED))
+        return false;
+    poll->ms = poll->ms == 0 ? POLL_FIRST_MS : poll->ms * 3 / 2;
+    if (poll->ms > POLL_MAX_MS)
+        poll->ms = POLL_MAX_MS;
+    const struct timespec t = { poll->ms / 1000, (long)(poll->ms % 1000) * 1000000 };
+    /* a signal ends it: that is meant */
+    (void)nanosleep(&t, NULL);
+    return true;
 }

@@ -12,6 +12,7 @@
 #include "cli/options.h"
 #include "job/job.h"
 #include "store/convert.h"
+#include "store/elsewhere.h"
 #include "store/records.h"
 
 #include <limits.h>
@@ -137,6 +138,7 @@ static err_code open_folder(struct folder *f, struct err *e)
     /* so long that a name still fits behind it */
     if (n > PATH_MAX - 64 || m > PATH_MAX - 64)
         return ERR(e, ERR_INVALID, "the path of the data folder is too long");
+    TRY(store_elsewhere(f->data, e));
     if (access(system + sizeof "rocksdb:" - 1, F_OK) != 0)
         return ERR(e, ERR_NOT_FOUND, "%.300s is no data folder: it has no folder named system",
                    f->data);

@@ -19,10 +19,7 @@
 #include <signal.h>
 #include <unistd.h>
 
-#define ANSWER_DEPTH  16u /* nesting of an answer about a job */
-#define POLL_FIRST_MS 100u
-#define POLL_MAX_MS   2000u
-#define TRIES         10u /* polls without an answer, before the command gives up on it */
+#define ANSWER_DEPTH 16u /* nesting of an answer about a job */
 
 struct options {
     struct client_options to;
@@ -233,22 +230,15 @@ static err_code describe(struct run *r, struct arena *a, struct export_state *ou
 
 /* ---- following ---- */
 
-static void pause_ms(unsigned ms)
-{
-    struct timespec t = { ms / 1000, (long)(ms % 1000) * 1000000 };
-    /* a signal ends it: that is meant */
-    (void)nanosleep(&t, NULL);
-}
-
-static void how_to_go_on(const struct run *r)
+static void how_to_go_on(const struct run *r, const char *what_becomes)
 {
     sv at = client_endpoint(r->client);
     (void)fprintf(stderr,
-                  "the job goes on. To follow or cancel it:\n"
+                  "%s. To follow or cancel it:\n"
                   "  fhirlake export --endpoint %.*s --datastore %s --follow %.*s\n"
                   "  fhirlake export --endpoint %.*s --datastore %s --cancel %.*s\n",
-                  SV_FMT(at), r->o.datastore, SV_FMT(r->job), SV_FMT(at), r->o.datastore,
-                  SV_FMT(r->job));
+                  what_becomes, SV_FMT(at), r->o.datastore, SV_FMT(r->job), SV_FMT(at),
+                  r->o.datastore, SV_FMT(r->job));
 }
 
 static bool is_final(sv status)
@@ -261,7 +251,7 @@ static bool is_final(sv status)
 static err_code follow(struct run *r, struct arena *a, struct export_state *out, struct err *e)
 {
     struct export_progress p = { .tty = isatty(STDERR_FILENO) };
-    unsigned ms = POLL_FIRST_MS, without = 0;
+    struct client_poll poll = { 0 };
     for (;;) {
         struct err why = { 0 };
         arena_reset(a);
@@ -269,19 +259,15 @@ static err_code follow(struct run *r, struct arena *a, struct export_state *out,
         if (interrupted)
             return ERR(e, ERR_CANCELLED, "interrupted");
         err_code rc = describe(r, a, out, &why);
-        bool passes = rc == ERR_PEER || rc == ERR_THROTTLED;
-        if (rc != ERR_OK && (!passes || ++without == TRIES)) {
-            export_progress_end(&p);
-            return err_pass(e, &why);
-        }
         if (rc == ERR_OK) {
-            without = 0;
             export_progress_show(&p, out);
             if (is_final(out->status))
                 break;
         }
-        pause_ms(ms);
-        ms = ms * 3 / 2 < POLL_MAX_MS ? ms * 3 / 2 : POLL_MAX_MS;
+        if (!client_poll_again(&poll, rc)) {
+            export_progress_end(&p);
+            return err_pass(e, &why);
+        }
     }
     export_progress_end(&p);
     return ERR_OK;
@@ -335,9 +321,7 @@ static err_code check(const struct options *o, struct err *e)
     bool starts = o->follow == NULL && o->cancel == NULL;
     if (o->datastore == NULL)
         return ERR(e, ERR_INVALID, "--datastore ID is needed; see fhirlake export --help");
-    for (const char *p = o->datastore; *p; p++)
-        if (!((*p >= '0' && *p <= '9') || (*p >= 'a' && *p <= 'z')))
-            return ERR(e, ERR_INVALID, "--datastore takes the id of a data store");
+    TRY(client_check_datastore(o->datastore, e));
     if (o->follow && o->cancel)
         return ERR(e, ERR_INVALID, "--follow and --cancel exclude each other");
     if (starts && o->output == NULL)
@@ -378,13 +362,16 @@ static int run(struct run *r)
             return end(r, &st);
         if (rc == ERR_CANCELLED) {
             (void)fprintf(stderr, "\nfhirlake export: interrupted; ");
-            how_to_go_on(r);
+            how_to_go_on(r, "the job goes on");
             return 130;
         }
     }
     if (rc == ERR_OK)
         return 0;
     (void)fprintf(stderr, "fhirlake export: %s%s%s\n", e.ctx, e.ctx[0] ? ": " : "", e.msg);
+    if (rc == ERR_PEER && r->job.len && o->cancel == NULL)
+        how_to_go_on(r, "the job goes on when the server is there again, or at another node of its "
+                        "database, by that one's --endpoint");
     if (rc == ERR_DENIED && r->client && !client_is_signed(r->client) &&
         strstr(e.msg, "MissingAuthentication"))
         (void)fprintf(stderr, "no keys were found to sign with: give --credentials FILE, or "

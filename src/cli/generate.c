@@ -79,7 +79,11 @@ static err_code read_options(struct generate *generate, int argc, char **argv, s
 
 static err_code check_folder(const struct generate *generate, struct err *e)
 {
-    TRY(file_mkdirs(generate->dir, e));
+    const err_code made = file_mkdirs(generate->dir, e);
+    if (made != ERR_OK) {
+        err_context(e, "--out %.200s", generate->dir);
+        return made;
+    }
     DIR *d = opendir(generate->dir);
     if (d == NULL)
         return ERR(e, err_from_errno(errno), "%s cannot be read", generate->dir);
@@ -235,7 +239,7 @@ int cli_generate(int argc, char **argv)
     if (rc == ERR_OK)
         print_table(&generate, (double)(clock_mono_us() - start) / 1e6);
     else
-        (void)fprintf(stderr, "fhirlake generate: %s\n", e.msg);
+        (void)fprintf(stderr, "fhirlake generate: %s%s%s\n", e.ctx, e.ctx[0] ? ": " : "", e.msg);
     clean_up(&generate, rc != ERR_OK);
     return rc == ERR_OK ? 0 : rc == ERR_INVALID ? 2 : 1;
 }

@@ -4,11 +4,15 @@
 #include "cli/check.h"
 #include "cli/clients/clients.h"
 #include "cli/convert.h"
+#include "cli/copy/copy.h"
 #include "cli/export.h"
 #include "cli/generate.h"
+#include "cli/health.h"
+#include "cli/nodes.h"
 #include "cli/policy.h"
 #include "cli/rewrap.h"
 #include "cli/verify/verify.h"
+#include "cli/view/view.h"
 #include "server/serve.h"
 
 #include "base/sv.h"
@@ -24,11 +28,15 @@ static int help(FILE *f)
                 "  export     start an export job, follow it, show what it wrote\n"
                 "  generate   write synthetic patients as NDJSON, one file per resource type\n"
                 "  verify     check an export against its manifest, and against a running store\n"
+                "  view       make a table of an export, by a ViewDefinition of SQL on FHIR\n"
                 "  check      check the files of data stores, while no server runs\n"
                 "  backup     copy a data folder to another disk, also while a server runs\n"
                 "  restore    make a data folder out of a backup\n"
                 "  rewrap     wrap the keys of encrypted data stores by a new key\n"
                 "  convert    bring a data folder of an older fhirlake to this one's layout\n"
+                "  copy       copy data stores from a folder to a database, or back\n"
+                "  nodes      show the servers of a database, and what each has in hand\n"
+                "  health     ask a server whether it is well\n"
                 "  policy     say whether a policy lets a caller do something, and why\n"
                 "  client     register clients that get access tokens of a server itself\n"
                 "  audit      check an audit log, or show its records\n"
@@ -51,6 +59,8 @@ static const struct {
     { "verify", cli_verify },   { "check", cli_check },    { "backup", cli_backup },
     { "restore", cli_restore }, { "rewrap", cli_rewrap },  { "convert", cli_convert },
     { "policy", cli_policy },   { "client", cli_clients }, { "audit", cli_audit },
+    { "view", cli_view },       { "nodes", cli_nodes },    { "copy", cli_copy },
+    { "health", cli_health },
 };
 
 static int unknown(const char *command)

@@ -1,6 +1,10 @@
 /* options.c - options of a command, read by its table: --name VALUE, --name=VALUE, and flags. */
 #include "cli/options.h"
 
+#include <assert.h>
+
+#define OPTIONS_MAX 64u
+
 static const struct cli_option *find(const struct cli_option *table, size_t n, sv name)
 {
     for (size_t i = 0; i < n; i++)
@@ -14,8 +18,10 @@ err_code cli_options_read(const struct cli_option *table, size_t n, int argc, ch
                           struct err *e)
 {
     const bool yes = true;
+    bool seen[OPTIONS_MAX] = { false };
     *n_args = 0;
     *help = false;
+    assert(n <= OPTIONS_MAX);
     for (int i = 1; i < argc; i++)
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
             *help = true;
@@ -46,6 +52,9 @@ err_code cli_options_read(const struct cli_option *table, size_t n, int argc, ch
         const char *v = eq < arg.len ? argv[i] + eq + 1 : i + 1 < argc ? argv[++i] : "";
         if (v[0] == 0)
             return ERR(e, ERR_INVALID, "--%s needs a value: %s", o->name, o->value);
+        if (seen[o - table] && !o->many)
+            return ERR(e, ERR_INVALID, "--%s is given twice", o->name);
+        seen[o - table] = true;
         memcpy(at, &v, sizeof v);
     }
     return ERR_OK;

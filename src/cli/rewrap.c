@@ -10,6 +10,7 @@
 #include "cli/options.h"
 #include "store/copy.h"
 #include "store/data_keys.h"
+#include "store/elsewhere.h"
 
 #include <dirent.h>
 #include <limits.h>
@@ -97,6 +98,8 @@ static int rewrap_pass(struct pass *p, const char *data)
     struct dirent **all;
     struct err e;
     int status = 0;
+    if (store_elsewhere(data, &e) != ERR_OK)
+        return fail("", &e);
     (void)snprintf(path, sizeof path, "%s/stores", data);
     int n = scandir(path, &all, keep, alphasort);
     if (n < 0) {

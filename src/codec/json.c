@@ -111,7 +111,8 @@ err_code json_read(struct arena *a, sv text, unsigned max_depth, yyjson_doc **ou
             return arena_oom(a, e);
         return ERR(e, ERR_INVALID, "JSON is broken at byte %zu: %s", re.pos, re.msg);
     }
-    if (!scan && is_deeper(doc, max_depth))
+    /* of so few values there are no more levels */
+    if (!scan && yyjson_doc_get_val_count(doc) > max_depth && is_deeper(doc, max_depth))
         return too_deep(max_depth, e);
     *out = doc;
     return ERR_OK;
@@ -145,16 +146,20 @@ yyjson_val *json_get(yyjson_val *obj, const char *name)
 static bool names_unique(yyjson_val *obj, sv *culprit)
 {
     yyjson_obj_iter it = yyjson_obj_iter_with(obj);
-    yyjson_val *key;
-    for (size_t i = 0; (key = yyjson_obj_iter_next(&it)) != NULL; i++) {
-        yyjson_obj_iter before = yyjson_obj_iter_with(obj);
-        for (size_t k = 0; k < i; k++)
-            if (sv_eq(json_string(yyjson_obj_iter_next(&before)), json_string(key))) {
-                *culprit = json_string(key);
-                return false;
-            }
-    }
-    return true;
+    size_t i, n = yyjson_obj_size(obj);
+    sv *names = n > 1 ? calloc(n, sizeof *names) : NULL;
+    if (n < 2)
+        return true;
+    if (names == NULL)
+        abort();
+    for (i = 0; i < n; i++)
+        names[i] = json_string(yyjson_obj_iter_next(&it));
+    qsort(names, n, sizeof *names, sv_by_bytes);
+    for (i = 1; i < n && !sv_eq(names[i - 1], names[i]);)
+        i++;
+    *culprit = i < n ? names[i] : *culprit;
+    free(names);
+    return i == n;
 }
 
 bool json_members_unique(yyjson_val *v, size_t most, sv *culprit)
@@ -205,10 +210,10 @@ static void before_value(struct json_writer *w)
     }
     if (w->depth == 0)
         return;
-    uint64_t bit = 1ull << w->depth;
-    if (w->has_item & bit)
+    uint64_t *has = &w->has_item[w->depth / 64], bit = 1ull << w->depth % 64;
+    if (*has & bit)
         put(w, SV_LIT(","));
-    w->has_item |= bit;
+    *has |= bit;
     if (w->pretty)
         indent(w);
 }
@@ -217,16 +222,17 @@ static void open_level(struct json_writer *w, sv bracket)
 {
     before_value(w);
     put(w, bracket);
-    if (w->depth >= 62 && w->rc == ERR_OK)
-        w->rc = ERR(&w->err, ERR_INTERNAL, "JSON is written deeper than 62 levels");
+    if (w->depth == JSON_WRITER_DEPTH_MAX && w->rc == ERR_OK)
+        w->rc = ERR(&w->err, ERR_INTERNAL, "JSON is written deeper than %u levels",
+                    JSON_WRITER_DEPTH_MAX);
     if (w->rc == ERR_OK)
         w->depth++;
-    w->has_item &= ~(1ull << w->depth);
+    w->has_item[w->depth / 64] &= ~(1ull << w->depth % 64);
 }
 
 static void close_level(struct json_writer *w, sv bracket)
 {
-    bool had = w->has_item & (1ull << w->depth);
+    bool had = w->has_item[w->depth / 64] & (1ull << w->depth % 64);
     if (w->depth)
         w->depth--;
     if (had && w->pretty)

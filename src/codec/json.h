@@ -35,12 +35,15 @@ yyjson_val *json_get(yyjson_val *obj, const char *name);
  * an object has more than `most` members, which are then not compared. */
 bool json_members_unique(yyjson_val *v, size_t most, sv *culprit);
 
+/* Levels of what is written: a resource of the deepest that is taken, and some around it. */
+#define JSON_WRITER_DEPTH_MAX 300u
+
 struct json_writer {
     struct buf *out; /* borrowed */
     err_code rc;     /* first failure; later calls do nothing */
     struct err err;
-    uint64_t has_item; /* bit per depth: a comma is due */
-    uint32_t depth;    /* at most 63 */
+    uint64_t has_item[JSON_WRITER_DEPTH_MAX / 64 + 1]; /* bit per depth: a comma is due */
+    uint32_t depth;
     bool after_key;
     bool pretty; /* two spaces a level */
 };

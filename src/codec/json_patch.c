@@ -64,8 +64,8 @@ static yyjson_mut_val *at(const struct patch *p, sv path)
     return yyjson_mut_doc_ptr_getn(p->doc, path.ptr ? path.ptr : "", path.len);
 }
 
-/* Levels of containers; at most those of the document, which are bounded. */
-static unsigned depth_of(yyjson_mut_val *v)
+/* At most those of the document, which are bounded. */
+unsigned json_patch_depth_of(yyjson_mut_val *v)
 {
     unsigned deepest = 0;
     size_t i, max;
@@ -73,13 +73,13 @@ static unsigned depth_of(yyjson_mut_val *v)
     if (yyjson_mut_is_arr(v)) {
         yyjson_mut_arr_foreach(v, i, max, item)
         {
-            unsigned d = depth_of(item);
+            unsigned d = json_patch_depth_of(item);
             deepest = d > deepest ? d : deepest;
         }
     } else if (yyjson_mut_is_obj(v)) {
         yyjson_mut_obj_foreach(v, i, max, key, item)
         {
-            unsigned d = depth_of(item);
+            unsigned d = json_patch_depth_of(item);
             deepest = d > deepest ? d : deepest;
         }
     } else {
@@ -107,7 +107,7 @@ static err_code too_large(const struct patch *p, struct err *e)
  * copy is recursive. */
 static err_code check_depth(const struct patch *p, sv path, yyjson_mut_val *v, struct err *e)
 {
-    if (steps_of(path) + depth_of(v) <= p->limits->depth)
+    if (steps_of(path) + json_patch_depth_of(v) <= p->limits->depth)
         return ERR_OK;
     return ERR(e, ERR_TOO_LARGE,
                "Operation %zu of the patch makes the resource nest deeper than %u levels", p->n,

@@ -20,3 +20,6 @@ struct json_patch_limits {
 MUST_USE err_code json_patch(yyjson_val *target, yyjson_val *patch, struct arena *a,
                              const struct json_patch_limits *limits, struct buf *out,
                              struct err *e);
+
+/* Levels of containers in v; 0: a text, a number or the like. */
+unsigned json_patch_depth_of(yyjson_mut_val *v);

@@ -22,6 +22,7 @@ MUST_USE err_code unpack_open(struct byte_reader src, struct unpack **out, struc
  * source raised otherwise. */
 MUST_USE err_code unpack_read(struct unpack *u, void *dst, size_t cap, size_t *n, struct err *e);
 void unpack_close(struct unpack *u);
+bool unpack_is_plain(const struct unpack *u); /* what comes out is what went in */
 /* What may come out, before reading begins; else anything may. Counted from the source's beginning.
  *   max_bytes   plain bytes in all
  *   free_bytes  so many may come out of whatever goes in; behind them at most `ratio` bytes for

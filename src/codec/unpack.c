@@ -106,6 +106,11 @@ err_code unpack_open(struct byte_reader src, struct unpack **out, struct err *e)
     return ERR_OK;
 }
 
+bool unpack_is_plain(const struct unpack *u)
+{
+    return u->kind == PLAIN;
+}
+
 void unpack_close(struct unpack *u)
 {
     if (u == NULL)

@@ -7,6 +7,10 @@
  *   5  the data store is closed and opened: a new manifest of RocksDB
  *   6  what was asked for goes from the records: it has an id
  *
+ * In a database step 3 is about its rows (store/postgres/erase), and there is no step 5. Where
+ * several nodes have it, all is done under the job's lease: a node that was frozen does nothing
+ * when it wakes.
+ *
  * Each step can be done again, and a run that goes on after an interruption begins with the first.
  * Where the text was replaced, all was done. No other job of the data store runs meanwhile
  * (job/run.c), and no restore of it (store/rocks/copy). A snapshot for a backup has links of the
@@ -37,16 +41,32 @@ static bool has_snapshot(const struct job_run *run)
 
 static err_code finish_store(struct erasure *x, struct err *e)
 {
-    for (;;) {
-        struct err why;
+    for (bool told = false;; told = true) {
+        struct err why = { 0 };
         TRY(erase_goes_on(x, e));
-        err_code rc = store_erase_finish(x->run->store, x->run->halt, &why);
+        err_code rc = store_erase_finish_under(x->run->lease, x->run->store, x->run->halt, &why);
         if (rc == ERR_OK && !has_snapshot(x->run))
             return ERR_OK;
         if (rc != ERR_OK && rc != ERR_CONFLICT)
             return err_pass(e, &why);
+        if (!told)
+            LOG(LOG_INFO, "erase_waits", LOG_SV("job", x->run->job->id),
+                LOG_STR("for", rc == ERR_OK ? "a backup" : why.msg));
         job_run_pause(x->run, WAIT_MS);
     }
+}
+
+/* No import of the data store runs on any node (job/nodes/list.c), and one that lost its job's
+ * lease publishes nothing. */
+static err_code clear_loads(struct erasure *x, struct err *e)
+{
+    struct err why;
+    err_code rc;
+    while ((rc = store_loads_clear(x->run->store, &why)) == ERR_CONFLICT) {
+        TRY(erase_goes_on(x, e));
+        job_run_pause(x->run, WAIT_MS);
+    }
+    return rc == ERR_OK ? ERR_OK : err_pass(e, &why);
 }
 
 /* Nobody may hold it for that; who asks for it meanwhile waits for the opening. */
@@ -96,11 +116,19 @@ static err_code tell(struct erasure *x, struct buf *message, struct err *e)
 {
     if (x->what.soft)
         return buf_add(message, SV_LIT("Deleted. Histories stay"), e);
-    TRY(buf_add(message,
-                /* job_message_clean() takes commas away */
-                SV_LIT("Erased from this data store. It is still in backups and in data stores "
-                       "that were restored from this one and in what exports wrote to S3."),
-                e));
+    /* job_message_clean() takes commas away */
+    if (store_is_remote(x->run->store))
+        TRY(buf_add(message,
+                    SV_LIT("Erased from this data store. No row has it any more. Its bytes can "
+                           "still be in free pages of the database until those are written over "
+                           "and in its write-ahead log and archives and backups: that is for the "
+                           "owner of the database. It is still in what exports wrote to S3."),
+                    e));
+    else
+        TRY(buf_add(message,
+                    SV_LIT("Erased from this data store. It is still in backups and in data stores "
+                           "that were restored from this one and in what exports wrote to S3."),
+                    e));
     return add_exports(x, message, e);
 }
 
@@ -122,6 +150,8 @@ static err_code count(struct erasure *x, struct err *e)
 static err_code erase_all(struct erasure *x, struct arena *a, struct erase_company *company,
                           struct err *e)
 {
+    if (!x->what.soft)
+        TRY(clear_loads(x, e));
     TRY(erase_instant(x, x->run->job, e));
     TRY(erase_select(x, e));
     if (x->what.soft)

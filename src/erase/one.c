@@ -14,7 +14,8 @@ err_code erase_one(struct erasure *x, store_number number, uint64_t t, struct er
     for (;;) {
         struct err why;
         TRY(erase_goes_on(x, e));
-        err_code rc = store_erase(x->run->store, number, t, sv_from(x->note), &any, &why);
+        err_code rc = store_erase_under(x->run->lease, x->run->store, number, t, sv_from(x->note),
+                                        &any, &why);
         /* the one version has come to be the current one: a restore made the data store of an older
          * state of it */
         if (rc == ERR_PRECONDITION)

@@ -10,8 +10,9 @@
 #include "erase/erase_private.h"
 
 struct seen {
-    bool chosen;       /* it has a version that is not behind the commit */
-    int64_t newest_ms; /* of the newest version now, an erased one too */
+    bool chosen;         /* it has a version that is not behind the commit */
+    store_number number; /* of the resource that has; the id can be another one's a moment later */
+    int64_t newest_ms;   /* of the newest version now, an erased one too */
 };
 
 static err_code look_at(const struct erasure *x, fhir_type type, sv id, struct seen *out,
@@ -29,28 +30,24 @@ static err_code look_at(const struct erasure *x, fhir_type type, sv id, struct s
             out->newest_ms = v.instant_ms;
         first = false;
         out->chosen = v.t <= x->t;
+        out->number = v.number;
     }
     return rc == ERR_EOF ? ERR_OK : rc;
 }
 
 /* With audit events, unless one version alone goes. */
-static err_code select_chosen(struct erasure *x, struct err *e)
+static err_code select_chosen(struct erasure *x, store_number number, struct err *e)
 {
-    store_number number;
-    struct err why;
     if (x->what.t == 0)
         TRY(erase_audit_of(x, x->what.type, x->what.id, e));
-    err_code rc = store_number_of(x->run->store, x->what.type, x->what.id, &number, &why);
-    if (rc == ERR_NOT_FOUND)
-        return ERR_OK;
-    return rc == ERR_OK ? erase_one(x, number, x->what.t, e) : err_pass(e, &why);
+    return erase_one(x, number, x->what.t, e);
 }
 
 static err_code select_resource(struct erasure *x, struct err *e)
 {
     struct seen seen;
     TRY(look_at(x, x->what.type, x->what.id, &seen, e));
-    return seen.chosen ? select_chosen(x, e) : ERR_OK;
+    return seen.chosen ? select_chosen(x, seen.number, e) : ERR_OK;
 }
 
 /* Members first: while the patient is there, whoever goes on finds the rest of them as well as
@@ -68,7 +65,8 @@ static err_code select_patient(struct erasure *x, struct err *e)
             TRY(erase_each_referrer(x, (fhir_type)t, params[i], &owner, erase_member, e));
     }
     TRY(look_at(x, x->patient, x->what.id, &seen, e));
-    return seen.chosen && erase_in_window(x, seen.newest_ms) ? select_chosen(x, e) : ERR_OK;
+    return seen.chosen && erase_in_window(x, seen.newest_ms) ? select_chosen(x, seen.number, e)
+                                                             : ERR_OK;
 }
 
 #define LOG_ROWS 512u

@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "codec/uri.h"
+#include "store/lease.h"
 
 #include <stdlib.h>
 
@@ -63,6 +64,8 @@ static void configure(struct events *events, const struct events_config *cfg)
 
 static void done(struct events *events)
 {
+    lease_release(events->lease);
+    leases_close(events->leases);
     event_token_free(events->locked.token);
     event_post_free(events->post);
     pthread_mutex_destroy(&events->locked.lock);
@@ -75,6 +78,8 @@ static void done(struct events *events)
 static err_code start(struct events *events, sv token, struct err *e)
 {
     TRY(event_outbox_load(events, e));
+    if (records_shared(events->cfg.records))
+        TRY(leases_open(events->cfg.records, 0, &events->leases, e));
     events->post = event_post_new(events->cfg.url, token, events->cfg.timeout_ms);
     if (pthread_create(&events->thread, NULL, event_sender, events) != 0)
         return ERR(e, ERR_IO, "the thread that sends events cannot be started");

@@ -12,10 +12,15 @@
 #include <stdatomic.h>
 
 struct event_post;
+struct lease;
+struct leases;
 struct events {
     struct events_config cfg; /* no number is 0; its texts are ours */
     struct event_post *post;
     pthread_t thread;
+    /* Where several nodes have the records, one of them sends: who has this lease. The thread's. */
+    struct leases *leases; /* NULL: one process has the records */
+    struct lease *lease;
     /* below 0 for the moment when an event is sent before its writer has counted it */
     atomic_int_fast64_t n_waiting;
     atomic_uint_fast64_t n_sent, n_failures, n_dead;
@@ -39,6 +44,9 @@ MUST_USE err_code event_outbox_load(struct events *events, struct err *e);
 MUST_USE err_code event_outbox_head(struct events *events, struct buf *key, struct buf *body,
                                     struct err *e);
 MUST_USE err_code event_outbox_remove(struct events *events, sv key, struct err *e);
+
+/* May this node send? When it begins to, what waits is counted anew: others wrote it. */
+bool event_outbox_mine(struct events *events);
 
 /* ---- post.c ---- */
 struct event_answer {

@@ -1,6 +1,6 @@
 /* outbox.c - events as records, from the moment when they happen until the endpoint has them.
  *
- *   event/<order>   the event, JSON, as it is sent
+ *   event/<order>   the event, JSON, as it is sent; of several nodes, its number stands behind
  *
  * order is the time in microseconds, made unique and growing, as 16 hexadecimal digits. So the
  * first key is the oldest event. A batch is written a little after its order was given; of two
@@ -11,8 +11,13 @@
 #include "base/clock.h"
 #include "codec/hash.h"
 #include "codec/instant.h"
+#include "store/lease.h"
+#include "store/nodes.h"
 
 #include <inttypes.h>
+
+#define ORDER_LEN 16u /* hexadecimal digits */
+#define NODE_LEN  8u  /* of a node's UUID */
 
 /* ---- making ---- */
 
@@ -84,13 +89,20 @@ static uint64_t next_order(struct events *events)
     return order;
 }
 
+/* Of several nodes, each has keys of its own. */
+static sv key_of(struct events *events, struct arena *a)
+{
+    const sv node = sv_head(nodes_self(events->cfg.records), NODE_LEN);
+    return arena_fmt(a, EVENT_KEYS "%016" PRIx64 "%.*s", next_order(events), SV_FMT(node));
+}
+
 err_code events_write(struct events *events, const struct event *event, struct arena *a,
                       struct records_write *out, struct err *e)
 {
     CLEANUP_BUF struct buf body = BUF_INIT(EVENT_BODY_MAX);
     TRY(print(event, &body, e));
     struct records_write w = { .op = RECORDS_PUT,
-                               .key = arena_fmt(a, EVENT_KEYS "%016" PRIx64, next_order(events)),
+                               .key = key_of(events, a),
                                .value = arena_sv(a, buf_sv(&body)) };
     if (w.key.ptr == NULL || w.value.ptr == NULL)
         return arena_oom(a, e);
@@ -120,7 +132,7 @@ static bool load_one(void *ctx, sv key, sv body)
     struct events *events = ctx;
     uint64_t order = 0;
     (void)body;
-    sv hex = sv_tail(key, sizeof EVENT_KEYS - 1);
+    sv hex = sv_head(sv_tail(key, sizeof EVENT_KEYS - 1), ORDER_LEN);
     for (size_t i = 0; i < hex.len; i++)
         order =
             order * 16 + (uint64_t)(hex.ptr[i] <= '9' ? hex.ptr[i] - '0' : hex.ptr[i] - 'a' + 10);
@@ -133,6 +145,34 @@ static bool load_one(void *ctx, sv key, sv body)
 err_code event_outbox_load(struct events *events, struct err *e)
 {
     return records_scan(events->cfg.records, SV_LIT(EVENT_KEYS), SV_NONE, load_one, events, e);
+}
+
+static bool count_one(void *ctx, sv key, sv body)
+{
+    (void)key;
+    (void)body;
+    ++*(int_fast64_t *)ctx;
+    return true;
+}
+
+bool event_outbox_mine(struct events *events)
+{
+    int_fast64_t n = 0;
+    struct err ignored;
+    if (events->leases == NULL || (events->lease && lease_is_held(events->lease)))
+        return true;
+    lease_release(events->lease);
+    events->lease = NULL;
+    if (lease_take(events->leases, SV_LIT("events"), NULL, NULL, &events->lease, &ignored) !=
+        ERR_OK) {
+        /* what this node writes is another one's to send */
+        atomic_store(&events->n_waiting, 0);
+        return false;
+    }
+    if (records_scan(events->cfg.records, SV_LIT(EVENT_KEYS), SV_NONE, count_one, &n, &ignored) ==
+        ERR_OK)
+        atomic_store(&events->n_waiting, n);
+    return true;
 }
 
 struct head {

@@ -16,6 +16,8 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#define LOOK_MS 1000u /* at what other nodes did */
+
 struct sender {
     struct events *events;
     struct buf key, body;
@@ -36,15 +38,6 @@ static void tell(const struct sender *s, int what, const char *why)
 
 /* ---- waiting ---- */
 
-static void wait_for_news(struct events *events)
-{
-    pthread_mutex_lock(&events->locked.lock);
-    while (!events->locked.news && !atomic_load(&events->stopping))
-        pthread_cond_wait(&events->locked.changed, &events->locked.lock);
-    events->locked.news = false;
-    pthread_mutex_unlock(&events->locked.lock);
-}
-
 /* Another token ends it. */
 static void wait_ms(struct events *events, uint64_t ms)
 {
@@ -53,6 +46,20 @@ static void wait_ms(struct events *events, uint64_t ms)
     pthread_mutex_lock(&events->locked.lock);
     while (rc != ETIMEDOUT && !atomic_load(&events->stopping) && events->locked.token == NULL)
         rc = pthread_cond_timedwait(&events->locked.changed, &events->locked.lock, &until);
+    pthread_mutex_unlock(&events->locked.lock);
+}
+
+/* What another node wrote is found by looking. */
+static void wait_for_news(struct events *events)
+{
+    const struct timespec until = clock_mono_at(clock_mono_us() + LOOK_MS * 1000ull);
+    int rc = 0;
+    pthread_mutex_lock(&events->locked.lock);
+    while (rc != ETIMEDOUT && !events->locked.news && !atomic_load(&events->stopping))
+        rc = events->leases
+                 ? pthread_cond_timedwait(&events->locked.changed, &events->locked.lock, &until)
+                 : pthread_cond_wait(&events->locked.changed, &events->locked.lock);
+    events->locked.news = false;
     pthread_mutex_unlock(&events->locked.lock);
 }
 
@@ -180,6 +187,10 @@ void *event_sender(void *ctx)
         struct err e;
         buf_clear(&s.key);
         buf_clear(&s.body);
+        if (!event_outbox_mine(s.events)) {
+            wait_for_news(s.events);
+            continue;
+        }
         err_code rc = event_outbox_head(s.events, &s.key, &s.body, &e);
         if (rc == ERR_OK)
             send_one(&s);

@@ -53,10 +53,12 @@ static err_code check_patients(struct store *st, const struct job_export_params 
 static err_code check(struct store *st, const struct job_export_params *params, struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new((size_t)1 << 30);
-    const struct export_filter_scope scope = { st, export_base(params), store_last(st).t, NULL };
     struct export_filter *filter;
     struct export_members members;
+    struct store_commit last;
     TRY(check_shape(params, e));
+    TRY(store_last(st, &last, e));
+    const struct export_filter_scope scope = { st, export_base(params), last.t, NULL };
     TRY(export_filter_new(&scope, params, clock_wall_ms(), a, &filter, e));
     TRY(export_members_read(st, params, STORE_NOW, a, &members, e));
     return check_patients(st, params, &members, e);

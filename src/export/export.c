@@ -11,58 +11,68 @@
 #include "base/log.h"
 #include "codec/json.h"
 
-struct done_ctx {
-    struct export_job *export;
-    err_code rc;
-};
+/* ---- T ----
+ * Note `instant` {"t", "mark"} is written in front of T in the record: which commit T is, for a
+ * database that may lose it and give T to another one. */
 
-/* A range that is in: mark it and count it. */
-static bool each_done(void *ctx, sv key, sv value)
+static err_code mark_write(struct export_job *export, uint64_t t, struct err *e)
 {
-    struct done_ctx *c = ctx;
-    struct arena *a = arena_new(EXPORT_PLAN_MAX);
+    CLEANUP_BUF struct buf b = BUF_INIT(256);
+    struct json_writer w;
+    struct err why;
+    err_code rc = store_mark(export->run->store, t, &export->mark, &why);
+    if (rc == ERR_NOT_FOUND)
+        return ERR(e, ERR_UNAVAILABLE,
+                   "the database has lost a commit that it showed a moment ago");
+    if (rc != ERR_OK)
+        return err_pass(e, &why);
+    if (export->mark == 0)
+        return ERR_OK;
+    json_writer_init(&w, &b);
+    json_obj(&w);
+    json_kv_u64(&w, "t", t);
+    json_kv_u64(&w, "mark", export->mark);
+    json_obj_end(&w);
+    TRY(json_writer_end(&w, e));
+    return job_run_note_put_unsynced(export->run, SV_LIT("instant"), buf_sv(&b), e);
+}
+
+/* A run before wrote it, unless that was one of a version that did not. */
+static err_code mark_read(struct export_job *export, struct arena *a, struct err *e)
+{
+    CLEANUP_BUF struct buf b = BUF_INIT(256);
+    struct err why;
+    uint64_t t, mark;
     yyjson_doc *doc;
-    uint64_t range, n;
-    sv text = arena_sv(a, value);
-    if (key.len < 8 || !sv_to_u64(sv_tail(key, key.len - 8), &range) ||
-        range >= c->export->plan.n || json_read(a, text, 5, &doc, NULL) != ERR_OK) {
-        c->rc = ERR_CORRUPT;
-    } else {
-        struct job_progress *p = &c->export->shared.progress;
-        yyjson_val *v, *objects = json_get(yyjson_doc_get_root(doc), "objects");
-        yyjson_arr_iter it = yyjson_arr_iter_with(objects);
-        c->export->plan.done[range] = true;
-        if (sv_to_u64(json_number(json_get(yyjson_doc_get_root(doc), "place")), &n) &&
-            n < c->export->plan.n)
-            c->export->shared.places[n] = true;
-        p->ranges_done++;
-        while ((v = yyjson_arr_iter_next(&it)) != NULL) {
-            p->objects_exported++;
-            c->export->shared.n_begun++;
-            c->export->shared.written += JOB_FILE_BYTES;
-            if (sv_to_u64(json_number(json_get(v, "bytes")), &n))
-                c->export->shared.written += n;
-            if (json_get(v, "deleted"))
-                continue;
-            if (sv_to_u64(json_number(json_get(v, "count")), &n))
-                p->resources_exported += n;
-            if (sv_to_u64(json_number(json_get(v, "bytes")), &n))
-                p->bytes_exported += n;
-        }
-    }
-    arena_free(a);
-    return c->rc == ERR_OK;
+    err_code rc = job_run_note_get(export->run, SV_LIT("instant"), &b, &why);
+    if (rc == ERR_NOT_FOUND)
+        return ERR_OK;
+    if (rc != ERR_OK)
+        return err_pass(e, &why);
+    sv text = arena_sv(a, buf_sv(&b));
+    if (text.ptr == NULL)
+        return arena_oom(a, e);
+    TRY(json_read(a, text, 5, &doc, e));
+    yyjson_val *root = yyjson_doc_get_root(doc);
+    if (!sv_to_u64(json_number(json_get(root, "t")), &t) ||
+        !sv_to_u64(json_number(json_get(root, "mark")), &mark))
+        return ERR(e, ERR_CORRUPT, "the export's notes are damaged");
+    if (t == export->t)
+        export->mark = mark;
+    return ERR_OK;
 }
 
 /* T as it was written down, by this run or by one before; or the newest commit now, or the one that
  * _until names. */
-static err_code fix_instant(struct export_job *export, struct err *e)
+static err_code fix_instant(struct export_job *export, struct arena *a, struct err *e)
 {
     struct job_run *run = export->run;
     struct store_commit c;
     if (run->job->transaction_ms) {
         export->t = run->job->as_of_t;
         export->instant_ms = run->job->transaction_ms;
+        TRY(mark_read(export, a, e));
+        TRY(export_instant_holds(export, e));
     } else {
         TRY(store_horizon(run->store, &c, e));
         if (export->params->until_ms && export->params->until_ms < c.instant_ms) {
@@ -70,6 +80,7 @@ static err_code fix_instant(struct export_job *export, struct err *e)
             /* whoever goes on from here misses nothing */
             c.instant_ms = export->params->until_ms;
         }
+        TRY(mark_write(export, c.t, e));
         TRY(job_run_set_instant(run, c.t, c.instant_ms, e));
         export->t = c.t;
         export->instant_ms = c.instant_ms;
@@ -133,7 +144,7 @@ static err_code find_moved(struct export_job *export, struct arena *a, struct er
 static err_code open_plan(struct export_job *export, struct arena *a, struct err *e)
 {
     struct job_run *run = export->run;
-    TRY(fix_instant(export, e));
+    TRY(fix_instant(export, a, e));
     TRY(store_changed_types(run->store, 0, export->t, export->present, e));
     TRY(open_view(export, export->t, a, &export->now, e));
     if (export->window) {
@@ -143,6 +154,8 @@ static err_code open_plan(struct export_job *export, struct arena *a, struct err
     }
     struct err why;
     err_code rc = export_plan_read(run, a, &export->plan, &why);
+    if (rc == ERR_NOT_FOUND && run->guest)
+        return ERR(e, ERR_CANCELLED, "the export has no plan any more");
     if (rc == ERR_NOT_FOUND) {
         size_t bytes = sink_keeps_objects(export->sink)
                            ? run->export_object_bytes / EXPORT_KEPT_SHARE
@@ -153,7 +166,8 @@ static err_code open_plan(struct export_job *export, struct arena *a, struct err
     return rc == ERR_OK ? rc : err_pass(e, &why);
 }
 
-static err_code export_all(struct export_job *export, struct arena *a, struct err *e)
+/* As far as earlier runs and other nodes came. */
+static err_code open_all(struct export_job *export, struct arena *a, struct err *e)
 {
     static const struct job_export_params none = { 0 };
     struct job_run *run = export->run;
@@ -161,23 +175,30 @@ static err_code export_all(struct export_job *export, struct arena *a, struct er
     TRY(export_goes_on(run, e));
     TRY(export_sink_open(run, &export->sink, e));
     TRY(open_plan(export, a, e));
-    struct done_ctx d = { export, ERR_OK };
     export->shared.places = arena_calloc(a, export->plan.n + 1, sizeof *export->shared.places);
     if (export->shared.places == NULL)
         return arena_oom(a, e);
-    TRY(job_run_note_scan(run, SV_LIT("done/"), each_done, &d, e));
-    if (d.rc != ERR_OK)
-        return ERR(e, d.rc, "the export's notes are damaged");
+    TRY(export_done_read(export, 0, e));
     export->shared.progress.ranges_total = export->plan.n;
     export_progress_begin(export);
+    return ERR_OK;
+}
+
+static err_code export_all(struct export_job *export, struct arena *a, struct err *e)
+{
+    struct job_run *run = export->run;
+    TRY(open_all(export, a, e));
+    TRY(export_share_open(export, a, e));
     TRY(export_room_take(export, 0, e));
     TRY(export_ranges_run(export, e));
     TRY(export_room_take(export, 0, e));
+    TRY(export_share_end(export, e));
     CLEANUP_BUF struct buf manifest = BUF_INIT(1u << 30);
     struct export_object errors;
     bool has_errors;
     TRY(export_errors_write(export, a, &errors, &has_errors, e));
     TRY(export_manifest(export, has_errors ? &errors : NULL, &manifest, e));
+    TRY(export_instant_holds(export, e));
     TRY(job_run_manifest_put(run, buf_sv(&manifest), e));
     TRY(sink_put(export->sink, SV_LIT("manifest.json"), SV_LIT("application/json"),
                  buf_sv(&manifest), NULL, e));
@@ -209,9 +230,27 @@ static err_code export_run(struct job_run *run, job_status *status, struct buf *
     return rc;
 }
 
+static err_code export_help(struct job_run *run, struct err *e)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new((size_t)2 << 30);
+    struct export_job export = { .run = run };
+    pthread_mutex_init(&export.shared.lock, NULL);
+    err_code rc = run->job->transaction_ms ? open_all(&export, a, e)
+                                           : ERR(e, ERR_CANCELLED, "the export has no instant yet");
+    if (rc == ERR_OK)
+        rc = export_share_join(&export, a, e);
+    if (rc == ERR_OK)
+        rc = export_ranges_run(&export, e);
+    export_share_part(&export);
+    sink_close(export.sink);
+    pthread_mutex_destroy(&export.shared.lock);
+    return rc;
+}
+
 const struct job_kind_ops export_ops = {
     .run = export_run,
     .undo = export_undo,
     .check = export_check,
     .manifest_so_far = export_partial_manifest,
+    .help = export_help,
 };

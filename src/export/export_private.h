@@ -3,6 +3,7 @@
  *   note plan           {"objectBytes", "ranges":[{"kind","type","from","to","first","last"},
  *                       ...]}, written before any range runs; "earlier" and "check" when the
  *                       range can be copied (reuse/reuse.h)
+ *   note instant        {"t", "mark"} (export.c)
  *   note done/<range>   {"objects":[{"name","deleted","count","bytes","sha256","mark"}, ...],
  *                       "count", "sum", "type", "place"}; "place" is the order in which ranges
  *                       came in, without gaps but for ranges that are just being noted;
@@ -11,6 +12,7 @@
  *
  *   export.c      T, the plan, the run, the end      plan.c      which ranges there are
  *   turns.c       workers take ranges                progress.c  what they share
+ *   nodes/share.c so do other nodes                  nodes/done.c  ranges that are in
  *   range.c       a range becomes objects            object.c    the objects and the note
  *   shape.c       members left out, URLs made new    feed.c      the resources of an item
  *   source.c      scans, changes, members            provenance.c  Provenance about what changed
@@ -24,6 +26,9 @@
 #include "codec/json.h"
 #include "export/export.h"
 #include "fhir/digest.h"
+
+/* Grows when a version of the program writes the same line otherwise. */
+#define EXPORT_LINE_FORM 1u
 
 struct export_object {
     fhir_type type;
@@ -152,6 +157,7 @@ struct export_job {
     struct job_run *run;
     const struct job_export_params *params; /* never NULL */
     uint64_t t;
+    uint64_t mark; /* as of store_mark(): which commit t is */
     int64_t instant_ms;
     uint64_t since_t; /* the window is (since_t, t]; 0 without _since */
     bool window;      /* with _since */
@@ -161,8 +167,9 @@ struct export_job {
     bool changed[STORE_TYPES];   /* and within the window */
     struct export_plan plan;
     struct sink *sink;
-    struct buf *blocks;      /* EXPORT_TRACKS per worker */
-    struct job_tasks *tasks; /* while ranges are written */
+    struct buf *blocks;         /* EXPORT_TRACKS per worker */
+    struct job_tasks *tasks;    /* while ranges are written */
+    struct export_share *share; /* NULL: no other node takes ranges */
     struct {
         pthread_mutex_t lock;
         size_t next_range; /* that nobody has taken */
@@ -179,6 +186,7 @@ struct export_job {
         uint64_t refused;   /* copies of ranges that did not come about */
         bool *places;       /* taken, of plan.n */
         size_t first_place; /* all before are taken */
+        bool *in_hand;      /* this run has it, of plan.n; NULL: nobody else takes ranges */
     } shared;
 };
 
@@ -310,9 +318,42 @@ bool export_range_has_arrived(const struct export_range *g);
 MUST_USE err_code export_range_finish(struct export_range *g, struct export_tally *out,
                                       struct err *e);
 
+/* Is T the commit that it was? Asked before what was read as of T is written down.
+ * ERR_PRECONDITION: the export has failed. ERR_UNAVAILABLE. */
+MUST_USE err_code export_instant_holds(struct export_job *export, struct err *e);
+
 /* The least place that no range has; given back when the range's note could not be written. */
 size_t export_place_take(struct export_job *export);
 void export_place_give_back(struct export_job *export, size_t place);
+
+/* ---- ranges that several nodes take (nodes/) ---- */
+/* Notes done/<range> from that range on, but for those that are known and that are in this run's
+ * hands: done, places and progress say so. */
+MUST_USE err_code export_done_read(struct export_job *export, size_t from, struct err *e);
+/* By the run that has the job. Nothing, where this process is alone or the files are its own. */
+MUST_USE err_code export_share_open(struct export_job *export, struct arena *a, struct err *e);
+/* By one that has not. ERR_CANCELLED: not now. ERR_NOT_FOUND: it does not see where the export
+ * writes. */
+MUST_USE err_code export_share_join(struct export_job *export, struct arena *a, struct err *e);
+/* It takes part no more. */
+void export_share_part(struct export_job *export);
+/* By the run that has the job: all ranges are in. */
+MUST_USE err_code export_share_end(struct export_job *export, struct err *e);
+/* A range that is not done and that nobody has. ERR_EOF: there is none at this moment. */
+MUST_USE err_code export_share_take(struct export_job *export, size_t *out, struct err *e);
+/* It is in nobody's hands any more. done: its note is written. */
+void export_share_leave(struct export_job *export, size_t range, bool done);
+/* Another node may have it already: what this run makes of it counts for nothing. */
+bool export_share_has(struct export_job *export, size_t range);
+/* ERR_CONFLICT: so it is. Asked before an object of it appears. */
+MUST_USE err_code export_share_holds(struct export_job *export, size_t range, struct err *e);
+MUST_USE err_code export_share_note(struct export_job *export, size_t range, sv note,
+                                    struct err *e);
+/* Was there none to take, when this was asked last? */
+bool export_share_is_idle(struct export_job *export);
+/* What others have in hand is waited for. *more: there may be a range to take; else all are
+ * done. */
+MUST_USE err_code export_share_wait(struct export_job *export, bool *more, struct err *e);
 
 /* All ranges that are not done, by the pool's workers. */
 MUST_USE err_code export_ranges_run(struct export_job *export, struct err *e);

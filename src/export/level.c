@@ -45,18 +45,6 @@ sv export_base(const struct job_export_params *params)
 
 /* ---- members ---- */
 
-static void sort_members(struct export_members *members)
-{
-    size_t kept = 0;
-    if (members->n == 0)
-        return;
-    qsort(members->ids, members->n, sizeof *members->ids, sv_by_bytes);
-    for (size_t i = 1; i < members->n; i++)
-        if (!sv_eq(members->ids[kept], members->ids[i]))
-            members->ids[++kept] = members->ids[i];
-    members->n = kept + 1;
-}
-
 bool export_members_find(const struct export_members *members, sv id, size_t *at)
 {
     if (members->all) {
@@ -71,26 +59,12 @@ bool export_members_find(const struct export_members *members, sv id, size_t *at
     return x != NULL;
 }
 
-/* "Patient/1", "<our base>/Patient/1" -> "1" */
-static sv patient_of(sv reference, sv base)
-{
-    if (base.len && sv_starts(reference, base) && reference.len > base.len &&
-        reference.ptr[base.len] == '/')
-        reference = sv_tail(reference, base.len + 1);
-    if (!sv_starts(reference, SV_LIT("Patient/")))
-        return SV_NONE;
-    sv id = sv_tail(reference, sizeof "Patient/" - 1);
-    /* a version's: .../_history/2 */
-    id = sv_head(id, sv_find(id, '/'));
-    return fhir_id_ok(id) ? id : SV_NONE;
-}
-
 static err_code read_group(struct store *st, sv id, uint64_t t, sv base, struct arena *a,
                            struct export_members *out, struct err *e)
 {
     struct store_version v;
     yyjson_doc *doc;
-    yyjson_val *m;
+    sv patient;
     err_code rc = store_get(st, fhir_type_find(SV_LIT("Group")), id, t, a, &v, e);
     if (rc == ERR_NOT_FOUND || (rc == ERR_OK && v.method == STORE_METHOD_DELETE))
         /* comes to the log, which names no resource */
@@ -102,12 +76,9 @@ static err_code read_group(struct store *st, sv id, uint64_t t, sv base, struct 
     if (out->ids == NULL)
         return arena_oom(a, e);
     yyjson_arr_iter it = yyjson_arr_iter_with(list);
-    while ((m = yyjson_arr_iter_next(&it)) != NULL) {
-        sv patient = patient_of(json_string(json_get(json_get(m, "entity"), "reference")), base);
-        if (patient.len && !yyjson_is_true(json_get(m, "inactive")))
-            out->ids[out->n++] = patient;
-    }
-    sort_members(out);
+    while (search_next_member(&it, base, &patient))
+        out->ids[out->n++] = patient;
+    out->n = sv_sort_once(out->ids, out->n);
     return ERR_OK;
 }
 
@@ -125,7 +96,7 @@ err_code export_members_read(struct store *st, const struct job_export_params *p
         return arena_oom(a, e);
     for (size_t i = 0; i < params->patients.n; i++)
         listed.ids[listed.n++] = params->patients.items[i];
-    sort_members(&listed);
+    listed.n = sv_sort_once(listed.ids, listed.n);
     if (params->level == JOB_EXPORT_PATIENT) {
         *out = listed;
         return ERR_OK;

@@ -50,13 +50,14 @@ err_code range_object_close(struct export_range *g, struct err *e)
     struct sent *s = range_sent_add(g);
     if (s == NULL)
         return arena_oom(g->a, e);
+    TRY(export_share_holds(g->export, g->range, e));
+    s->name = g->name;
     TRY(sink_file_send(&g->file, &bytes, &s->sending, e));
     if (g->newlines != g->count || bytes != g->written)
         return ERR(e, ERR_INTERNAL,
                    "an object holds %llu lines and %llu bytes where %llu and %llu were written",
                    (unsigned long long)g->newlines, (unsigned long long)bytes,
                    (unsigned long long)g->count, (unsigned long long)g->written);
-    s->name = g->name;
     s->deleted = g->deletions == DELETIONS_WRITTEN;
     s->entries = g->entries;
     /* heads are no resources */
@@ -84,6 +85,27 @@ err_code range_sent_wait(struct export_range *g, struct sent *s, struct err *e)
     hash_hex(o.sha256, sizeof o.sha256, hex);
     s->sha256 = arena_sv(g->a, sv_make(hex, sizeof hex));
     return s->sha256.ptr ? ERR_OK : arena_oom(g->a, e);
+}
+
+void range_remove_late(struct export_range *g)
+{
+    const struct job_run *run = g->export->run;
+    atomic_bool never = false;
+    /* whoever is to stop does this yet */
+    struct job_run still = { .world = run->world,
+                             .job = run->job,
+                             .place = run->place,
+                             .store = run->store,
+                             .halt = &never };
+    struct sink *sink;
+    struct err e;
+    if (g->export->share == NULL || g->sent == NULL || export_share_has(g->export, g->range) ||
+        !job_run_is_given_up(g->export->run) || export_sink_open(&still, &sink, &e) != ERR_OK)
+        return;
+    for (const struct sent *s = g->sent; s; s = s->next)
+        if (s->name.len)
+            IGNORE(sink_delete(sink, s->name, &e));
+    sink_close(sink);
 }
 
 static void write_object(struct export_range *g, const struct sent *s)
@@ -160,11 +182,16 @@ err_code range_note_write(struct export_range *g, struct err *e)
     if (!g->blocks)
         json_kv_str(&g->w, "type",
                     sv_from(fhir_type_name(g->export->plan.items[g->range].range.type)));
-    size_t place = export_place_take(g->export);
+    TRY(export_instant_holds(g->export, e));
+    /* over several nodes a range has its own place: then no two have one */
+    const bool shared = g->export->share != NULL;
+    size_t place = shared ? g->range : export_place_take(g->export);
     json_kv_u64(&g->w, "place", place);
     json_obj_end(&g->w);
     (void)snprintf(name, sizeof name, "done/%08zu", g->range);
     err_code rc = json_writer_end(&g->w, e);
+    if (shared)
+        return rc == ERR_OK ? export_share_note(g->export, g->range, buf_sv(&g->note), e) : rc;
     /* A note that the machine's end takes costs this range being written once more, to the same
      * names, so no worker waits for the disk; a place that a client has been told of must not be
      * given away. */

@@ -1,5 +1,5 @@
 /* progress.c - what the workers of one export share: how far it is, its room, the places of its
- * ranges.
+ * ranges, and whether T is still what it was.
  *
  * Everything here is under the export's one lock. A range takes the least place that is free when
  * its lines are out, and a running export's manifest shows ranges in that order. Places have no
@@ -19,6 +19,19 @@
 err_code export_goes_on(const struct job_run *run, struct err *e)
 {
     return job_run_should_stop(run) ? ERR(e, ERR_CANCELLED, "the export was stopped") : ERR_OK;
+}
+
+err_code export_instant_holds(struct export_job *export, struct err *e)
+{
+    struct err why;
+    err_code rc = store_mark_holds(export->run->store, export->t, export->mark, &why);
+    if (rc != ERR_PRECONDITION)
+        return rc == ERR_OK ? rc : err_pass(e, &why);
+    return ERR(
+        e, rc,
+        "The database has lost commits of the data store, and with them the state that is "
+        "exported: a standby that was behind has taken over, or an older state was put back. "
+        "Start a new export, of everything");
 }
 
 /* What the finished ranges make likely for all. */
@@ -65,6 +78,7 @@ err_code export_object_take(struct export_job *export, struct err *e)
             "The export has more than %u files of the size that was asked for; ask for a larger "
             "_maximumFileSize",
             LIMIT_EXPORT_FILES);
+    TRY(job_run_place_check(export->run, e));
     return export_room_take(export, JOB_FILE_BYTES, e);
 }
 

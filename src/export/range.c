@@ -239,6 +239,7 @@ void export_range_free(struct export_range *g)
         /* whatever came of it is written again, or removed */
         if (s->sending)
             IGNORE(sink_sending_wait(&s->sending, NULL, NULL, NULL));
+    range_remove_late(g);
     export_feed_free(g->from);
     fhir_reader_free(g->reader);
     buf_done(&g->note);

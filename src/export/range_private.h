@@ -107,6 +107,9 @@ sv range_object_name(struct arena *a, const struct export_job *export, size_t ra
 struct sent *range_sent_add(struct export_range *g);
 /* Until it has arrived; then its digest is known. */
 MUST_USE err_code range_sent_wait(struct export_range *g, struct sent *s, struct err *e);
+/* All has been waited for. If another node has the range by now, since this one was frozen, and the
+ * job was given up meanwhile, what was sent may have come behind who took all away: it goes. */
+void range_remove_late(struct export_range *g);
 MUST_USE err_code range_object_open(struct export_range *g, struct err *e);
 /* Its last bytes have been written: it goes to the peer while the range goes on. */
 MUST_USE err_code range_object_close(struct export_range *g, struct err *e);

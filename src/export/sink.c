@@ -4,32 +4,29 @@
  * The file of errors holds what handling=lenient passed over, an OperationOutcome each. */
 #include "export/export_private.h"
 
-#include "base/file.h"
 #include "codec/hash.h"
 #include "fhir/outcome.h"
+#include "job/served/place.h"
 
 #define ERRORS_MAX (64u << 20)
-
-/* A served export writes into a bucket of its own in a directory store of ours, which knows no
- * roles. */
-#define SERVED_ROLE SV_LIT("arn:aws:iam::000000000000:role/fhirlake-served")
 
 err_code export_sink_open(struct job_run *run, struct sink **out, struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(4096);
     bool served = run->job->served;
-    sv folder =
-        served ? arena_fmt(a, "s3://%.*s/", SV_FMT(run->job->id)) : run->job->job_folder_uri;
+    if (run->world == NULL)
+        return ERR(e, ERR_UNSUPPORTED, "this server keeps no files of exports");
+    sv folder = served ? job_files_uri(run->place, run->job->id, a) : run->job->job_folder_uri;
     struct sink_target t = { .uri = sv_head(folder, folder.len - 1), /* without the last '/' */
-                             .role_arn = served ? SERVED_ROLE : run->job->role_arn,
+                             .role_arn = served ? JOB_FILES_ROLE : run->job->role_arn,
                              .kms_key_id = run->job->kms_key_id,
                              .account_id = run->job->account_id,
                              .source_arn = run->job->datastore_arn,
                              .session_name = SV_LIT("fhirlake-export"),
                              .cancel = run->halt,
                              .ring = served ? store_ring(run->store) : NULL };
-    if (run->world == NULL)
-        return ERR(e, ERR_UNSUPPORTED, "this server keeps no files of exports");
+    if (t.ring && !job_files_encrypts(run->place))
+        return ERR(e, ERR_UNSUPPORTED, "files of an encrypted data store cannot be kept in S3");
     return sink_open(run->world, &t, out, e);
 }
 
@@ -85,29 +82,16 @@ static bool each_object(void *ctx, sv key, uint64_t bytes)
     return name.ptr && buf_add(&c->names, sv_make(&name, sizeof name), NULL) == ERR_OK;
 }
 
-err_code export_undo(struct job_run *run, struct err *e)
+/* All that stands below the job's folder. */
+static err_code remove_objects(struct job_run *run, struct sink *s, struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(1u << 30);
-    CLEANUP(sink_close) struct sink *s = NULL;
-    atomic_bool never = false;
-    TRY(job_run_manifest_delete(run, e));
-    if (run->job->served) {
-        sv path = arena_fmt(a, "%s/%.*s", run->cfg->served_dir ? run->cfg->served_dir : "",
-                            SV_FMT(run->job->id));
-        return run->cfg->served_dir ? file_remove_tree(path.ptr, e) : ERR_OK;
-    }
-    const atomic_bool *halt = run->halt;
-    /* the job is being cancelled: its cleaning up is not */
-    run->halt = &never;
-    err_code rc = export_sink_open(run, &s, e);
-    run->halt = halt;
-    TRY(rc);
     /* s3://bucket/prefix/ -> prefix */
     sv key = sv_tail(run->job->job_folder_uri, 5);
     key = sv_tail(key, sv_find(key, '/') + 1);
     struct undo_ctx c = { .a = a, .prefix = sv_head(key, key.len - 1) };
     buf_init(&c.names, 1u << 30);
-    rc = sink_list(s, each_object, &c, e);
+    err_code rc = sink_list(s, each_object, &c, e);
     /* nothing was written */
     if (rc == ERR_NOT_FOUND)
         rc = ERR_OK;
@@ -116,4 +100,25 @@ err_code export_undo(struct job_run *run, struct err *e)
         rc = sink_delete(s, names[i], e);
     buf_done(&c.names);
     return rc;
+}
+
+err_code export_undo(struct job_run *run, struct err *e)
+{
+    CLEANUP(sink_close) struct sink *s = NULL;
+    atomic_bool never = false;
+    TRY(job_run_manifest_delete(run, e));
+    if (run->job->served)
+        return run->place ? job_files_remove(run->place, run->job->id, e) : ERR_OK;
+    /* other nodes write nothing more */
+    if (run->leases)
+        TRY(job_run_door_close(run, e));
+    const atomic_bool *halt = run->halt;
+    /* the job is being cancelled: its cleaning up is not */
+    run->halt = &never;
+    err_code rc = export_sink_open(run, &s, e);
+    run->halt = halt;
+    TRY(rc);
+    TRY(remove_objects(run, s, e));
+    /* what a request that was on its way has left */
+    return run->leases ? remove_objects(run, s, e) : ERR_OK;
 }

@@ -275,6 +275,7 @@ err_code export_source_open(struct export_job *export, const struct export_item 
                                (const store_number *)(const void *)source->set.ptr,
                                source->set.len / sizeof(store_number), export->t, &source->cur, e));
     store_cursor_giants(source->cur, export->run->halt);
+    store_cursor_standby(source->cur);
     *out = source;
     source = NULL;
     return ERR_OK;

@@ -8,6 +8,9 @@
  * A range that is made of an earlier export's objects leaves its track at once. When that does not
  * come about, it is written, and this counts as no failure.
  *
+ * Where several nodes write the export, a range is taken by a lease, and one that was lost
+ * meanwhile is another's (nodes/share.c).
+ *
  * A range whose lines are out leaves its track; its objects may still be on their way to a peer. It
  * is noted when they have arrived, and written again when they have not. */
 #include "export/export_private.h"
@@ -66,18 +69,6 @@ static bool over(struct export_job *export)
     return failed || job_run_should_stop(export->run);
 }
 
-static bool take_range(struct export_job *export, size_t *out)
-{
-    pthread_mutex_lock(&export->shared.lock);
-    size_t i = export->shared.next_range;
-    while (i < export->plan.n && export->plan.done[i])
-        i++;
-    export->shared.next_range = i < export->plan.n ? i + 1 : i;
-    pthread_mutex_unlock(&export->shared.lock);
-    *out = i;
-    return i < export->plan.n;
-}
-
 static void fail(struct export_job *export, err_code rc, struct err *e)
 {
     if (job_run_should_stop(export->run))
@@ -88,6 +79,25 @@ static void fail(struct export_job *export, err_code rc, struct err *e)
         export->shared.err = *e;
     }
     pthread_mutex_unlock(&export->shared.lock);
+}
+
+static bool take_range(struct export_job *export, size_t *out)
+{
+    if (export->share) {
+        struct err e = { 0 };
+        err_code rc = export_share_take(export, out, &e);
+        if (rc != ERR_OK && rc != ERR_EOF)
+            fail(export, rc, &e);
+        return rc == ERR_OK;
+    }
+    pthread_mutex_lock(&export->shared.lock);
+    size_t i = export->shared.next_range;
+    while (i < export->plan.n && export->plan.done[i])
+        i++;
+    export->shared.next_range = i < export->plan.n ? i + 1 : i;
+    pthread_mutex_unlock(&export->shared.lock);
+    *out = i;
+    return i < export->plan.n;
 }
 
 /* Was it to be copied? From now on it is to be written. The range is one worker's alone. */
@@ -107,9 +117,10 @@ static bool write_instead(struct export_job *export, const struct todo *t, err_c
     return true;
 }
 
-/* A range that failed: to be tried again, or the export has failed. True: again. */
-static bool try_again(struct export_job *export, struct todo *t, err_code rc, struct err *e)
+static bool may_try_again(struct export_job *export, struct todo *t, err_code rc, struct err *e)
 {
+    if (export->share && !export_share_has(export, t->range) && !job_run_should_stop(export->run))
+        return false;
     if (write_instead(export, t, rc, e))
         return true;
     if (!may_pass(rc) || ++t->tries >= RANGE_TRIES || job_run_should_stop(export->run)) {
@@ -119,6 +130,16 @@ static bool try_again(struct export_job *export, struct todo *t, err_code rc, st
     LOG_ERR("export_retry", e, LOG_SV("job", export->run->job->id), LOG_INT("range", t->range));
     job_run_pause(export->run, PAUSE_MS << (t->tries - 1));
     return true;
+}
+
+/* A range that failed: to be tried again, or the export has failed, or it is another node's. True:
+ * again. */
+static bool try_again(struct export_job *export, struct todo *t, err_code rc, struct err *e)
+{
+    const bool again = may_try_again(export, t, rc, e);
+    if (!again)
+        export_share_leave(export, t->range, false);
+    return again;
 }
 
 /* One that is leaving has arrived, or is waited for. */
@@ -133,6 +154,7 @@ static void finish(struct turn *turn, unsigned i)
     export_range_free(l.at);
     if (rc == ERR_OK) {
         export_progress_range(turn->export, &tally);
+        export_share_leave(turn->export, l.todo.range, true);
         turn->untrimmed += tally.bytes;
     } else if (try_again(turn->export, &l.todo, rc, &e))
         turn->again[turn->n_again++] = l.todo;
@@ -235,27 +257,50 @@ static void turn(void *ctx, unsigned worker)
         /* of an export that is over */
         export_range_free(t.tracks[i].at);
         buf_shrink(t.tracks[i].block, 4u << 20);
+        if (t.tracks[i].busy)
+            export_share_leave(t.export, t.tracks[i].todo.range, false);
     }
-    for (unsigned i = 0; i < t.n_leaving; i++)
+    for (unsigned i = 0; i < t.n_leaving; i++) {
         export_range_free(t.leaving[i].at);
+        export_share_leave(t.export, t.leaving[i].todo.range, false);
+    }
+    for (unsigned i = 0; i < t.n_again; i++)
+        export_share_leave(t.export, t.again[i].range, false);
+}
+
+/* As many turns as it takes until nothing is left to take. */
+static void add_turns(struct export_job *export)
+{
+    size_t n_open = 0;
+    pthread_mutex_lock(&export->shared.lock);
+    for (size_t i = 0; i < export->plan.n; i++)
+        n_open += !export->plan.done[i];
+    pthread_mutex_unlock(&export->shared.lock);
+    for (size_t i = 0; i < n_open && !over(export) && !export_share_is_idle(export);
+         i += EXPORT_TRACKS)
+        /* more turns than needed: a late one finds nothing to do */
+        job_tasks_add(export->tasks, turn, export);
+    job_tasks_wait(export->tasks);
 }
 
 err_code export_ranges_run(struct export_job *export, struct err *e)
 {
     unsigned n_workers = job_pool_n_workers(export->run->pool),
              n_blocks = n_workers * EXPORT_TRACKS;
-    size_t n_open = 0;
+    bool more = true;
     export->blocks = calloc(n_blocks, sizeof *export->blocks);
     if (export->blocks == NULL)
         abort();
     for (unsigned i = 0; i < n_blocks; i++)
         buf_init(&export->blocks[i], EXPORT_BLOCK_MAX);
-    for (size_t i = 0; i < export->plan.n; i++)
-        n_open += !export->plan.done[i];
     export->tasks = job_tasks_open(export->run->pool, n_workers * 2);
-    for (size_t i = 0; i < n_open && !over(export); i += EXPORT_TRACKS)
-        /* more turns than needed: a late one finds nothing to do */
-        job_tasks_add(export->tasks, turn, export);
+    while (more && !over(export)) {
+        struct err why = { 0 };
+        add_turns(export);
+        err_code rc = over(export) ? ERR_OK : export_share_wait(export, &more, &why);
+        if (rc != ERR_OK)
+            fail(export, rc, &why);
+    }
     job_tasks_close(export->tasks);
     for (unsigned i = 0; i < n_blocks; i++)
         buf_done(&export->blocks[i]);

@@ -39,6 +39,13 @@ void import_chunk_done(struct import_chunk *chunk)
         buf_done(&chunk->lines[k]);
     store_bulk_abort(chunk->bulk);
     chunk->bulk = NULL;
+    import_chunk_leave(chunk);
+}
+
+void import_chunk_leave(struct import_chunk *chunk)
+{
+    lease_release(chunk->lease);
+    chunk->lease = NULL;
 }
 
 void import_chunk_reset(struct import_chunk *chunk)
@@ -57,6 +64,9 @@ void import_chunk_reset(struct import_chunk *chunk)
     chunk->rc = ERR_OK;
     chunk->giant = false;
     chunk->finished = false;
+    chunk->has_unit = chunk->away = chunk->taken_in = false;
+    chunk->unit = chunk->n_pieces = 0;
+    import_chunk_leave(chunk);
 }
 
 static bool is_blank(sv line)

@@ -1,7 +1,8 @@
 /* files.c - which files an import reads, in which order, and what their outcome is called.
  *
- * The list is made once and kept in the job's scratch folder, so that a run that is taken up reads
- * the same files, whatever has come or gone below the prefix since. */
+ * The list is made once and kept, so that a run that is taken up reads the same files, whatever has
+ * come or gone below the prefix since: in the job's scratch folder, or, where another machine may
+ * take it up, in its notes: files/NUMBER, and files says how many there are. */
 #include "import/import_private.h"
 
 #include "base/file.h"
@@ -9,6 +10,7 @@
 #include "codec/uri.h"
 
 #include <limits.h>
+#include <unistd.h>
 
 #define LIST_MAX (4ull * LIMIT_IMPORT_NAMES_BYTES) /* a byte may be escaped by three */
 
@@ -183,19 +185,72 @@ static err_code parse_list(sv text, sv prefix, struct arena *a, struct import_fi
     return ERR_OK;
 }
 
+/* ---- kept ---- */
+
+static void path_of(const struct job_run *run, char out[PATH_MAX])
+{
+    (void)snprintf(out, PATH_MAX, "%s/files", run->spool_dir);
+}
+
+#define PIECES SV_LIT("files")
+
+static sv piece_name(struct arena *a, uint64_t i)
+{
+    arena_reset(a);
+    return arena_fmt(a, "files/%llu", (unsigned long long)i);
+}
+
+/* ERR_NOT_FOUND: there is no list yet. */
+static err_code read_list(struct job_run *run, struct buf *out, struct err *e)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new(4096);
+    CLEANUP_BUF struct buf number = BUF_INIT(24);
+    char path[PATH_MAX];
+    uint64_t n;
+    if (!import_is_shared(run)) {
+        path_of(run, path);
+        return file_read(path, out, e);
+    }
+    TRY(job_run_note_get(run, PIECES, &number, e));
+    if (!sv_to_u64(buf_sv(&number), &n))
+        return ERR(e, ERR_CORRUPT, "the import's list of files is damaged");
+    for (uint64_t i = 0; i < n; i++) {
+        err_code rc = import_packed_get(run, piece_name(a, i), out, e);
+        TRY(rc == ERR_NOT_FOUND ? ERR(e, ERR_CORRUPT, "the import's list of files is not whole")
+                                : rc);
+    }
+    return ERR_OK;
+}
+
+/* The last note says that it is whole. */
+static err_code keep_list(struct job_run *run, sv text, struct err *e)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new(4096);
+    char path[PATH_MAX], number[24];
+    uint64_t n = 0;
+    if (!import_is_shared(run)) {
+        path_of(run, path);
+        return file_write_atomic(path, text, e);
+    }
+    for (; text.len; text = sv_tail(text, IMPORT_PACKED_MAX))
+        TRY(import_packed_put(run, piece_name(a, n++), sv_head(text, IMPORT_PACKED_MAX), e));
+    (void)snprintf(number, sizeof number, "%llu", (unsigned long long)n);
+    return job_run_note_put(run, PIECES, sv_from(number), e);
+}
+
 err_code import_files_load(struct job_run *run, struct sink *in, struct arena *a,
                            struct import_files *out, struct err *e)
 {
     struct uri_s3 uri;
-    char path[PATH_MAX];
     struct listing l = { .run = run, .e = e };
     TRY(uri_s3_parse(run->job->input_uri, &uri, e));
     l.prefix = uri.key;
     buf_init(&l.text, LIST_MAX);
-    (void)snprintf(path, sizeof path, "%s/files", run->spool_dir);
     struct err missing;
-    err_code rc = file_read(path, &l.text, &missing);
-    if (rc == ERR_NOT_FOUND) {
+    err_code rc = read_list(run, &l.text, &missing);
+    if (rc == ERR_NOT_FOUND && run->guest) {
+        rc = ERR(e, ERR_CANCELLED, "the import has no list of files yet");
+    } else if (rc == ERR_NOT_FOUND) {
         rc = sink_list(in, each_key, &l, e);
         if (rc == ERR_OK)
             rc = l.rc;
@@ -204,7 +259,7 @@ err_code import_files_load(struct job_run *run, struct sink *in, struct arena *a
                 e, ERR_INVALID,
                 "No .ndjson, .ndjson.gz or .ndjson.zst file stands below InputDataConfig.S3Uri");
         if (rc == ERR_OK)
-            rc = file_write_atomic(path, buf_sv(&l.text), e);
+            rc = keep_list(run, buf_sv(&l.text), e);
     } else if (rc != ERR_OK) {
         rc = err_pass(e, &missing);
     }

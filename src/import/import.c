@@ -5,15 +5,15 @@
  *   publish   in the order of reading: each chunk is one commit; all that are ready by then go
  *             together, with the resume point behind them (resume.c)
  *
- * Chunks are in a ring. The reader goes ahead of the workers, but for a few chunks only, and when
- * the ring is full it publishes the oldest. The memory of a chunk's text goes to the next one as
- * soon as the lines are parsed. What became of each line is spooled beside the job and uploaded
- * file by file (outcome.c).
+ * Chunks are in a ring. The reader goes ahead of the workers, but for a few chunks only (work.c),
+ * and when there are enough it publishes the oldest. Where several nodes have the job's database,
+ * others parse some of the chunks (nodes/). What became of each line is spooled beside the job and
+ * uploaded file by file (outcome.c).
  *
  * A giant is alone: all chunks in front of it are published, the memory of all is given back, and
  * no other job has a giant meanwhile. The import's own thread reads, parses and publishes it, so
  * that it waits for no worker while others wait for its place. */
-#include "import/import_private.h"
+#include "import/nodes/units.h"
 
 #include "base/clock.h"
 #include "base/limits.h"
@@ -24,48 +24,8 @@
 /* Chunks read or waiting beyond those that workers are at: publishing waits for the disk, and they
  * go on meanwhile. */
 #define AHEAD      4u
-#define READ_AHEAD 1u  /* of these, chunks whose text waits for a worker */
 #define CROWDED_MS 50u /* between looks at a store that is crowded */
 #define TRIM_EACH  32u /* publications */
-
-static void chunk_task(void *ctx, unsigned worker)
-{
-    struct import_chunk *chunk = ctx;
-    struct import_job *import = chunk->owner;
-    import_chunk_parse(chunk, worker);
-    pthread_mutex_lock(&import->shared.lock);
-    chunk->finished = true;
-    import->shared.n_unparsed--;
-    import->shared.texts[import->shared.n_texts++] = chunk->text;
-    buf_init(&chunk->text, IMPORT_CHUNK_MAX);
-    pthread_cond_signal(&import->shared.finished);
-    pthread_mutex_unlock(&import->shared.lock);
-}
-
-/* Until the workers have little enough before them. The chunk gets the memory of a text that is
- * parsed. */
-static void wait_for_workers(struct import_job *import, struct import_chunk *chunk)
-{
-    pthread_mutex_lock(&import->shared.lock);
-    while (import->shared.n_unparsed >= import->n_ring - AHEAD + READ_AHEAD)
-        pthread_cond_wait(&import->shared.finished, &import->shared.lock);
-    if (chunk->text.ptr == NULL && import->shared.n_texts)
-        chunk->text = import->shared.texts[--import->shared.n_texts];
-    pthread_mutex_unlock(&import->shared.lock);
-}
-
-/* The first chunk of those read has finished, and how many behind it have. */
-static size_t wait_for(struct import_job *import, uint64_t first, uint64_t end)
-{
-    size_t n = 0;
-    pthread_mutex_lock(&import->shared.lock);
-    while (!import->ring[first % import->n_ring].finished)
-        pthread_cond_wait(&import->shared.finished, &import->shared.lock);
-    while (first + n < end && import->ring[(first + n) % import->n_ring].finished)
-        n++;
-    pthread_mutex_unlock(&import->shared.lock);
-    return n;
-}
 
 static err_code spool_outcomes(struct import_job *import, struct import_chunk *chunk, struct err *e)
 {
@@ -142,7 +102,9 @@ static err_code publish(struct import_job *import, uint64_t *first, uint64_t end
     struct store_commit at;
     TRY(wait_for_room(import, e));
     TRY(job_run_disk_check(import->run, e));
-    size_t n = wait_for(import, *first, end);
+    if (import->share)
+        TRY(import_share_wait(import, *first, end, e));
+    size_t n = import_work_finished(import, *first, end);
     const struct import_chunk *last = NULL;
     for (size_t i = 0; i < n; i++) {
         struct import_chunk *chunk = &import->ring[(*first + i) % import->n_ring];
@@ -155,25 +117,14 @@ static err_code publish(struct import_job *import, uint64_t *first, uint64_t end
     for (size_t i = 0; i < n; i++)
         /* taken */
         import->ring[(*first + i) % import->n_ring].bulk = NULL;
+    TRY(store_bulk_publish_under(import->run->lease, import->bulks, n,
+                                 import_resume_key(a, import->run), buf_sv(&note), &at, e));
+    if (import->share)
+        TRY(import_share_published(import, *first, n, e));
     *first += n;
-    TRY(store_bulk_publish_all(import->bulks, n, import_resume_key(a, import->run), buf_sv(&note),
-                               &at, e));
     show_progress(import);
     keep_memory_small(import);
     return import_outcome_upload(import->outcome, e);
-}
-
-/* No chunk is read that is not published: no worker is at any. */
-static void give_memory_back(struct import_job *import)
-{
-    for (unsigned i = 0; i < job_pool_n_workers(import->run->pool); i++)
-        import_worker_done(&import->workers[i]);
-    while (import->shared.n_texts)
-        buf_done(&import->shared.texts[--import->shared.n_texts]);
-    for (unsigned i = 0; i < import->n_ring; i++)
-        buf_done(&import->ring[i].text);
-    /* a large part of it would stay with the allocator */
-    (void)malloc_trim(0);
 }
 
 /* The giant that comes next, at its place. */
@@ -184,7 +135,7 @@ static err_code run_giant(struct import_job *import, uint64_t *n_read, uint64_t 
         TRY(publish(import, n_published, *n_read, e));
     struct import_chunk *chunk = &import->ring[*n_read % import->n_ring];
     TRY(store_giant_enter(import->run->store, import->run->halt, e));
-    give_memory_back(import);
+    import_work_give_memory_back(import);
     err_code rc = import_read_chunk(import, chunk, e);
     if (rc == ERR_OK) {
         ++*n_read;
@@ -196,36 +147,58 @@ static err_code run_giant(struct import_job *import, uint64_t *n_read, uint64_t 
     return rc;
 }
 
-/* Read ahead while workers parse; publish the oldest when the ring is full. */
+/* The next chunk goes to a worker, or to another node when these have enough. */
+static err_code read_one(struct import_job *import, uint64_t *n_read, struct err *e)
+{
+    struct import_chunk *chunk = &import->ring[*n_read % import->n_ring];
+    bool offered = false;
+    const bool offer = !import_work_has_room(import) && import_share_wants(import);
+    if (!offer)
+        import_work_wait(import);
+    import_work_text(import, chunk);
+    TRY(import_read_chunk(import, chunk, e));
+    if (chunk->segments.len == 0)
+        return ERR_OK;
+    ++*n_read;
+    if (offer)
+        TRY(import_share_offer(import, chunk, &offered, e));
+    if (!offered) {
+        import_work_wait(import);
+        import_work_add(import, chunk);
+    }
+    return ERR_OK;
+}
+
+/* Is it time to publish? What others have in hand holds up nothing, as long as there is room. */
+static bool is_full(const struct import_job *import, uint64_t first, uint64_t end)
+{
+    unsigned n_away = 0;
+    for (uint64_t i = first; i < end; i++)
+        n_away += import->ring[i % import->n_ring].away;
+    return end - first == import->n_ring ||
+           (end - first - n_away >= job_pool_n_workers(import->run->pool) + AHEAD &&
+            !import->ring[first % import->n_ring].away);
+}
+
+/* Read ahead while workers parse; publish the oldest when there are enough. */
 static err_code run_chunks(struct import_job *import, struct err *e)
 {
-    struct job_tasks *q = job_tasks_open(import->run->pool, import->n_ring);
     uint64_t n_read = 0, n_published = 0;
     err_code rc = ERR_OK;
+    import->tasks = job_tasks_open(import->run->pool, import->n_ring);
     while (rc == ERR_OK) {
-        if (n_read - n_published == import->n_ring)
+        rc = import_share_look(import, n_published, n_read, e);
+        if (rc == ERR_OK && is_full(import, n_published, n_read))
             rc = publish(import, &n_published, n_read, e);
-        if (rc == ERR_OK && import_giant_waits(import)) {
+        else if (rc == ERR_OK && import_giant_waits(import))
             rc = run_giant(import, &n_read, &n_published, e);
-            continue;
-        }
-        if (rc != ERR_OK)
-            break;
-        struct import_chunk *chunk = &import->ring[n_read % import->n_ring];
-        wait_for_workers(import, chunk);
-        rc = import_read_chunk(import, chunk, e);
-        if (rc == ERR_OK && chunk->segments.len) {
-            n_read++;
-            pthread_mutex_lock(&import->shared.lock);
-            import->shared.n_unparsed++;
-            pthread_mutex_unlock(&import->shared.lock);
-            job_tasks_add(q, chunk_task, chunk);
-        }
+        else if (rc == ERR_OK)
+            rc = read_one(import, &n_read, e);
     }
     if (rc == ERR_EOF)
         for (rc = ERR_OK; rc == ERR_OK && n_published < n_read;)
             rc = publish(import, &n_published, n_read, e);
-    job_tasks_close(q);
+    job_tasks_close(import->tasks);
     return rc;
 }
 
@@ -234,16 +207,11 @@ static err_code run_chunks(struct import_job *import, struct err *e)
 static err_code open_sinks(struct import_job *import, struct err *e)
 {
     const struct job *j = import->run->job;
-    struct sink_target t = { .uri = j->input_uri,
-                             .role_arn = j->role_arn,
-                             .account_id = j->account_id,
-                             .source_arn = j->datastore_arn,
-                             .session_name = SV_LIT("fhirlake-import"),
-                             .cancel = import->run->halt };
-    TRY(sink_open(import->run->world, &t, &import->in, e));
-    t.uri = sv_head(j->job_folder_uri, j->job_folder_uri.len - 1);
-    t.kms_key_id = j->kms_key_id;
-    return sink_open(import->run->world, &t, &import->out, e);
+    struct sink_target out =
+        import_target(import->run, sv_head(j->job_folder_uri, j->job_folder_uri.len - 1));
+    out.kms_key_id = j->kms_key_id;
+    TRY(import_input_open(import->run, &import->in, e));
+    return sink_open(import->run->world, &out, &import->out, e);
 }
 
 static err_code import_all(struct import_job *import, struct arena *a, struct err *e)
@@ -252,6 +220,7 @@ static err_code import_all(struct import_job *import, struct arena *a, struct er
     TRY(import_files_load(import->run, import->in, a, &import->files, e));
     TRY(import_outcome_names(&import->files, import->out, a, e));
     import->outcome = import_outcome_new(import->run, import->out, &import->files);
+    TRY(import_share_open(import, e));
     TRY(import_resume_read(import, e));
     import->progress.files_scanned = import->files.n;
     import->progress.bytes_scanned = import->files.bytes;
@@ -261,6 +230,7 @@ static err_code import_all(struct import_job *import, struct arena *a, struct er
     /* what had ended when a run before was cut off */
     TRY(import_outcome_upload(import->outcome, e));
     TRY(run_chunks(import, e));
+    TRY(import_share_end(import, e));
     return import_manifest_write(import, e);
 }
 
@@ -283,7 +253,7 @@ static err_code import_run(struct job_run *run, job_status *status, struct buf *
 {
     CLEANUP(arena_free) struct arena *a = arena_new(2ull << 30);
     unsigned n_workers = job_pool_n_workers(run->pool);
-    struct import_job import = { .run = run, .n_ring = n_workers + AHEAD };
+    struct import_job import = { .run = run, .n_ring = n_workers + AHEAD + import_share_room(run) };
     pthread_mutex_init(&import.shared.lock, NULL);
     pthread_cond_init(&import.shared.finished, NULL);
     import.ring = calloc(import.n_ring, sizeof *import.ring);
@@ -311,6 +281,7 @@ static err_code import_run(struct job_run *run, job_status *status, struct buf *
     free(import.bulks);
     free(import.workers);
     free(import.ring);
+    import_share_free(import.share);
     import_outcome_free(import.outcome);
     sink_close(import.in);
     sink_close(import.out);
@@ -334,6 +305,8 @@ static void import_settle(struct job_run *run)
 
 const struct job_kind_ops import_ops = {
     .run = import_run,
+    .part = import_share_part,
     .forget = import_resume_forget,
     .settle = import_settle,
+    .help = import_help,
 };

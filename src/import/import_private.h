@@ -7,6 +7,10 @@
  *   resume.c          the resume point                manifest.c   Manifest.json
  *   outcome_line.c    what a line says of what became of a resource
  *   outcome.c         those lines, spooled            upload.c     ... and uploaded file by file
+ *   outcome_point.c   ... in the resume point         parts.c      ... for other machines
+ *   packed.c          notes of the job that are packed
+ *   work.c            chunks at the workers
+ *   nodes/            chunks that other nodes parse
  * Floor: import. */
 #pragma once
 #include "fhir/validate.h"
@@ -35,8 +39,22 @@ struct import_files {
 };
 /* The list of this job: from its spool when a run before wrote it there, else listed and written
  * down. Strings are owned by the arena. ERR_INVALID: nothing to import, or over a limit. */
+/* A guest's run has the list that its holder wrote down; ERR_CANCELLED: there is none yet. */
 MUST_USE err_code import_files_load(struct job_run *run, struct sink *in, struct arena *a,
                                     struct import_files *out, struct err *e);
+
+/* ---- packed notes (packed.c) ---- */
+/* May another machine take the job up? Then what it has to know is in the notes. */
+static inline bool import_is_shared(const struct job_run *run)
+{
+    return run->cfg && run->cfg->many_machines;
+}
+#define IMPORT_PACKED_MAX ((size_t)1 << 20) /* bytes of a text */
+MUST_USE err_code import_pack(sv text, struct buf *out, struct err *e);
+/* On disk with the next note, or resume point, that is synced. */
+MUST_USE err_code import_packed_put(struct job_run *run, sv name, sv text, struct err *e);
+/* Appended. ERR_NOT_FOUND, ERR_CORRUPT. */
+MUST_USE err_code import_packed_get(struct job_run *run, sv name, struct buf *out, struct err *e);
 
 /* ---- outcomes ---- */
 typedef enum { IMPORT_SUCCESS, IMPORT_FAILURE, IMPORT_WITH_ISSUES, IMPORT_N_KINDS } import_kind;
@@ -73,6 +91,8 @@ MUST_USE err_code import_outcome_upload(struct import_outcome *o, struct err *e)
 #define IMPORT_CHUNK_MAX ((size_t)16 << 30)
 struct import_segment { /* lines of one file within a chunk */
     size_t file;
+    uint64_t offset;     /* plain bytes of the file in front of it */
+    bool packed;         /* the file is: it is read from its beginning */
     uint64_t first_line; /* 1-based */
     size_t text_len;     /* bytes of the chunk's text, one segment behind the other */
     uint64_t n_lines;
@@ -104,12 +124,19 @@ struct import_chunk {
     struct err err;
     uint64_t next_file, next_offset, next_line; /* where reading goes on behind this chunk */
     uint64_t next_unpacked;
-    bool finished; /* under the import's lock */
+    uint64_t read_us; /* when a worker was to begin */
+    bool finished;    /* under the import's lock */
     void *owner;
+    /* where several nodes work at the import (nodes/) */
+    bool has_unit, away; /* it was offered to others; and is not parsed here */
+    bool taken_in;       /* another one has parsed it */
+    uint64_t unit, n_pieces;
+    struct lease *lease; /* of the unit, taken back; else NULL */
 };
 void import_chunk_init(struct import_chunk *chunk, struct job_run *run,
                        struct import_worker *workers);
 void import_chunk_done(struct import_chunk *chunk);
+void import_chunk_leave(struct import_chunk *chunk); /* its lease, if it has one */
 void import_chunk_reset(struct import_chunk *chunk);
 /* Parse all lines and fill the bulk load. Fills rc and err. Of a giant the text is freed meanwhile,
  * and the worker's memory is given back. */
@@ -150,16 +177,64 @@ struct import_job {
     struct import_worker *workers;
     struct store_bulk **bulks; /* of a publication: room for n_ring */
     unsigned n_ring;
+    struct job_tasks *tasks;
+    struct import_share *share; /* NULL: nobody else works at it */
     struct {
         pthread_mutex_t lock;
         pthread_cond_t finished;
         unsigned n_unparsed; /* chunks read and not finished */
+        uint64_t slowest_us; /* from a chunk's reading to its end */
         struct buf *texts;   /* of chunks that are parsed, for those that are read next */
         unsigned n_texts;    /* n_ring at most */
     } shared;
     uint64_t start_us, start_imported;
     uint64_t n_publishes;
 };
+
+struct sink_target import_target(const struct job_run *run, sv uri);
+/* The place of the input files. */
+MUST_USE err_code import_input_open(struct job_run *run, struct sink **out, struct err *e);
+
+/* ---- chunks at the workers (work.c) ---- */
+bool import_work_has_room(struct import_job *import);
+/* Is no worker at any? *slowest_us: the longest that one took. */
+bool import_work_is_idle(struct import_job *import, uint64_t *slowest_us);
+void import_work_wait(struct import_job *import); /* until there is room */
+/* The chunk gets the memory of a text that is parsed, if there is some. */
+void import_work_text(struct import_job *import, struct import_chunk *chunk);
+void import_work_add(struct import_job *import, struct import_chunk *chunk);
+/* It has finished without a worker. */
+void import_work_skip(struct import_job *import, struct import_chunk *chunk);
+/* Chunks first .. end - 1 are read. The first has finished when this returns: how many have, one
+ * behind the other. */
+size_t import_work_finished(struct import_job *import, uint64_t first, uint64_t end);
+/* No chunk is read that is not published: no worker is at any. */
+void import_work_give_memory_back(struct import_job *import);
+
+/* ---- chunks that other nodes parse (nodes/share.c), by the run that has the job ----
+ * Chunks first .. end - 1 are read and not published. */
+#define IMPORT_AWAY_MOST 16u /* chunks in others' hands; their texts are kept here */
+struct import_share;
+unsigned import_share_room(const struct job_run *run); /* of the ring, for these */
+/* import->share stays NULL where this process is alone. */
+MUST_USE err_code import_share_open(struct import_job *import, struct err *e);
+/* All is published: nobody works at the import any more when this returns. */
+MUST_USE err_code import_share_end(struct import_job *import, struct err *e);
+void import_share_free(struct import_share *share);
+/* May the next chunk be offered? */
+bool import_share_wants(struct import_job *import);
+/* *offered: false for one that had better be parsed here. */
+MUST_USE err_code import_share_offer(struct import_job *import, struct import_chunk *chunk,
+                                     bool *offered, struct err *e);
+/* What others have done since is taken in. */
+MUST_USE err_code import_share_look(struct import_job *import, uint64_t first, uint64_t end,
+                                    struct err *e);
+/* The first is in others' hands: it is parsed when this returns, or with a worker of this run. */
+MUST_USE err_code import_share_wait(struct import_job *import, uint64_t first, uint64_t end,
+                                    struct err *e);
+/* n chunks were published: what was written for others goes. */
+MUST_USE err_code import_share_published(struct import_job *import, uint64_t first, size_t n,
+                                         struct err *e);
 
 /* ---- reading (read.c) ---- */
 /* A line of more than LIMIT_GIANT_BYTES comes next. It is a chunk of its own. */

@@ -19,7 +19,6 @@
 #include "base/limits.h"
 #include "codec/crypt/cipher.h"
 #include "codec/hash.h"
-#include "codec/json.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -45,6 +44,7 @@ struct import_outcome *import_outcome_new(struct job_run *run, struct sink *out,
     outcome->run = run;
     outcome->sink = out;
     outcome->files = files;
+    outcome->parts = import_parts_new(run);
     outcome->bounds = run->import_bounds ? *run->import_bounds : import_bounds_default;
     return outcome;
 }
@@ -97,6 +97,7 @@ void import_outcome_free(struct import_outcome *outcome)
         import_spool_close(file);
         free(file);
     }
+    import_parts_free(outcome->parts);
     free(outcome);
 }
 
@@ -116,6 +117,7 @@ struct open_file *import_outcome_file(struct import_outcome *outcome, size_t fil
     if (f == NULL)
         abort();
     f->file = file;
+    f->part = import_parts_at(outcome->parts);
     for (int k = 0; k < IMPORT_N_KINDS; k++)
         f->fd[k] = -1;
     if (outcome->last)
@@ -267,8 +269,8 @@ static err_code put(struct open_file *file, int kind, sv lines, struct err *e)
     return ERR_OK;
 }
 
-static err_code write_lines(struct import_outcome *outcome, struct open_file *file, int kind,
-                            sv lines, struct err *e)
+err_code import_spool_add(struct import_outcome *outcome, struct open_file *file, int kind,
+                          sv lines, struct err *e)
 {
     if (lines.len == 0)
         return ERR_OK;
@@ -276,6 +278,13 @@ static err_code write_lines(struct import_outcome *outcome, struct open_file *fi
     TRY(put(file, kind, lines, e));
     file->dirty[kind] = true;
     return ERR_OK;
+}
+
+static err_code write_lines(struct import_outcome *outcome, struct open_file *file, int kind,
+                            sv lines, struct err *e)
+{
+    TRY(import_parts_add(outcome->parts, file->file, kind, lines, e));
+    return import_spool_add(outcome, file, kind, lines, e);
 }
 
 err_code import_outcome_add(struct import_outcome *outcome, size_t file,
@@ -324,7 +333,8 @@ err_code import_outcome_end(struct import_outcome *outcome, size_t file, struct 
     for (int k = 0; k < IMPORT_N_KINDS; k++)
         TRY(write_end(outcome, f, k, e));
     f->ended = true;
-    if (++outcome->n_ended <= SYNC_ONE_BY_ONE)
+    /* the parts are on disk when they have to be: the spools are made of them */
+    if (outcome->parts == NULL && ++outcome->n_ended <= SYNC_ONE_BY_ONE)
         TRY(sync_file(f, e));
     else
         outcome->sync_all = true;
@@ -346,93 +356,12 @@ static err_code sync_folder(const struct import_outcome *outcome, bool all, stru
 
 err_code import_outcome_sync(struct import_outcome *outcome, struct err *e)
 {
+    if (outcome->parts)
+        return import_parts_sync(outcome->parts, e);
     if (outcome->last && !outcome->last->ended)
         TRY(sync_file(outcome->last, e));
     TRY(sync_folder(outcome, outcome->sync_all, e));
     outcome->sync_all = false;
     outcome->n_ended = 0;
-    return ERR_OK;
-}
-
-/* ---- in the resume point ---- */
-
-static void numbers(struct json_writer *w, const char *name, const uint64_t *n, size_t count)
-{
-    json_key(w, name);
-    json_arr(w);
-    for (size_t i = 0; i < count; i++)
-        json_u64(w, n[i]);
-    json_arr_end(w);
-}
-
-/* Absent: as they are, for a resume point of before there were any. */
-static err_code read_numbers(yyjson_val *list, uint64_t *n, size_t count, struct err *e)
-{
-    for (size_t i = 0; list && i < count; i++)
-        if (!sv_to_u64(json_number(yyjson_arr_get(list, i)), &n[i]))
-            return ERR(e, ERR_CORRUPT, "the import's resume point is damaged");
-    return ERR_OK;
-}
-
-void import_outcome_write(const struct import_outcome *outcome, struct json_writer *w)
-{
-    json_obj(w);
-    numbers(w, "bytes", outcome->all.bytes, IMPORT_N_KINDS);
-    numbers(w, "left", outcome->all.left, IMPORT_N_KINDS);
-    numbers(w, "more", (const uint64_t[]){ outcome->all.failures, outcome->all.ends }, 2);
-    json_key(w, "files");
-    json_arr(w);
-    for (const struct open_file *file = outcome->first; file; file = file->next) {
-        json_obj(w);
-        json_kv_i64(w, "file", (int64_t)file->file);
-        for (int k = 0; k < IMPORT_N_KINDS; k++)
-            json_kv_i64(w, import_kind_names[k].name, (int64_t)file->len[k]);
-        json_kv_bool(w, "ended", file->ended);
-        if (!file->ended) {
-            json_kv_i64(w, "failures", (int64_t)file->failures);
-            numbers(w, "left", file->left, IMPORT_N_KINDS);
-            numbers(w, "from", file->from, IMPORT_N_KINDS);
-        }
-        json_obj_end(w);
-    }
-    json_arr_end(w);
-    json_obj_end(w);
-}
-
-static err_code restore_file(struct import_outcome *outcome, yyjson_val *v, struct err *e)
-{
-    uint64_t file;
-    if (!sv_to_u64(json_number(json_get(v, "file")), &file) || file >= outcome->files->n)
-        return ERR(e, ERR_CORRUPT, "the import's resume point is damaged");
-    struct open_file *f = import_outcome_file(outcome, file);
-    for (int k = 0; k < IMPORT_N_KINDS; k++)
-        if (!sv_to_u64(json_number(json_get(v, import_kind_names[k].name)), &f->len[k]))
-            return ERR(e, ERR_CORRUPT, "the import's resume point is damaged");
-    f->ended = yyjson_is_true(json_get(v, "ended"));
-    yyjson_val *failures = json_get(v, "failures");
-    if (failures && !sv_to_u64(json_number(failures), &f->failures))
-        return ERR(e, ERR_CORRUPT, "the import's resume point is damaged");
-    TRY(read_numbers(json_get(v, "left"), f->left, IMPORT_N_KINDS, e));
-    TRY(read_numbers(json_get(v, "from"), f->from, IMPORT_N_KINDS, e));
-    for (int k = 0; k < IMPORT_N_KINDS; k++)
-        if (f->len[k] && !f->ended)
-            TRY(import_spool_open(outcome, f, k, e));
-    return ERR_OK;
-}
-
-err_code import_outcome_restore(struct import_outcome *outcome, struct yyjson_val *state,
-                                struct err *e)
-{
-    uint64_t more[2] = { 0, 0 };
-    /* before outcomes were bounded it was the list alone */
-    yyjson_val *v, *files = yyjson_is_arr(state) ? state : json_get(state, "files");
-    yyjson_arr_iter it = yyjson_arr_iter_with(files);
-    TRY(read_numbers(json_get(state, "bytes"), outcome->all.bytes, IMPORT_N_KINDS, e));
-    TRY(read_numbers(json_get(state, "left"), outcome->all.left, IMPORT_N_KINDS, e));
-    TRY(read_numbers(json_get(state, "more"), more, 2, e));
-    outcome->all.failures = more[0];
-    outcome->all.ends = more[1];
-    while ((v = yyjson_arr_iter_next(&it)) != NULL)
-        TRY(restore_file(outcome, v, e));
     return ERR_OK;
 }

@@ -11,6 +11,23 @@
 
 #define SEGMENTS_MAX (4u << 20) /* bytes: bounds a chunk of a great many tiny or empty files */
 
+struct sink_target import_target(const struct job_run *run, sv uri)
+{
+    const struct job *j = run->job;
+    return (struct sink_target){ .uri = uri,
+                                 .role_arn = j->role_arn,
+                                 .account_id = j->account_id,
+                                 .source_arn = j->datastore_arn,
+                                 .session_name = SV_LIT("fhirlake-import"),
+                                 .cancel = run->halt };
+}
+
+err_code import_input_open(struct job_run *run, struct sink **out, struct err *e)
+{
+    const struct sink_target t = import_target(run, run->job->input_uri);
+    return sink_open(run->world, &t, out, e);
+}
+
 void import_read_close(struct import_job *import)
 {
     ndjson_close(import->at.ndjson);
@@ -75,6 +92,10 @@ static err_code read_segment(struct import_job *import, struct import_chunk *chu
     err_code rc = ERR_OK;
     if (import->at.ndjson == NULL)
         rc = open_file(import, &why);
+    if (rc == ERR_OK) {
+        s.offset = ndjson_offset(import->at.ndjson);
+        s.packed = !unpack_is_plain(import->at.unpack);
+    }
     if (rc == ERR_OK)
         rc = ndjson_fill(import->at.ndjson, room, &chunk->text, &s.n_lines, &s.long_line, &why);
     if (rc != ERR_OK && rc != ERR_EOF && !is_files_fault(rc)) {

@@ -1,7 +1,7 @@
 /* upload.c - the outcome of files that have ended goes to the target, some files at a time.
  *
- * A spool is removed when its object is there. After a crash the same objects are written again
- * from the spools that are left. */
+ * A spool is removed when its object is there, and the parts that had its lines. After a crash the
+ * same objects are written again from what is left. */
 #include "import/outcome_private.h"
 
 #include <limits.h>
@@ -104,5 +104,6 @@ err_code import_outcome_upload(struct import_outcome *outcome, struct err *e)
     }
     /* at most the one that has not ended is left */
     outcome->last = outcome->first;
-    return ERR_OK;
+    return import_parts_drop(
+        outcome->parts, outcome->first ? outcome->first->part : import_parts_at(outcome->parts), e);
 }

@@ -49,7 +49,12 @@ err_code job_run_company_instant(struct job_run *run, const struct job *job, uin
                                  int64_t instant_ms, struct err *e)
 {
     const struct job_change change = {
-        .to = JOB_IN_PROGRESS, .set_instant = true, .t = t, .instant_ms = instant_ms
+        .to = JOB_IN_PROGRESS,
+        .set_instant = true,
+        .t = t,
+        .instant_ms = instant_ms,
+        /* this run's: whoever has lost it decides nothing for others */
+        .under = run->lease
     };
     err_code rc = job_engine_change(run->engine, job->kind, job->datastore_id, job->id, &change, e);
     return rc == ERR_CONFLICT ? ERR(e, ERR_CANCELLED, "the job is being cancelled") : rc;
@@ -79,7 +84,7 @@ err_code job_run_erase_forget(struct job_run *run, sv left, const sv *ids, size_
     for (size_t i = 0; i <= n; i++)
         w[i] = (struct records_write){ left.len ? RECORDS_PUT : RECORDS_DELETE,
                                        job_key_params(a, i < n ? ids[i] : run->job->id), left };
-    TRY(records_write(run->cfg->records, w, n + 1, e));
+    TRY(job_write(run->cfg->records, run->lease, w, n + 1, e));
     TRY(records_scrub(run->cfg->records, e));
     note_forgotten(run, ids, n);
     return ERR_OK;

@@ -36,7 +36,8 @@ void job_engine_count(struct job_engine *engine, job_kind kind, struct job_count
         n.ended[i] = atomic_load(&engine->counted[kind].ended[i]);
     pthread_mutex_lock(&engine->locked.lock);
     for (struct job_entry *entry = engine->locked.first; entry; entry = entry->next) {
-        if (entry->kind != kind)
+        /* what another node has in hand is counted there */
+        if (entry->kind != kind || entry->elsewhere)
             continue;
         if (entry->wish != KEEP_GOING)
             n.n_cancelling++;

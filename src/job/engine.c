@@ -2,9 +2,10 @@
  *
  * The records are the truth. `locked` mirrors the unfinished jobs, so that scheduling needs no
  * disk: the engine reads them at its start, submit.c adds to them, run.c runs them and takes
- * them away. */
+ * them away. Where several nodes have the records, nodes/ makes it say what they do. */
 #include "job/job_private.h"
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/limits.h"
 #include "base/log.h"
@@ -23,7 +24,8 @@ static void overlay_live(struct job_engine *engine, struct job *job, struct aren
 {
     pthread_mutex_lock(&engine->locked.lock);
     struct job_entry *entry = job_entry_find_locked(engine, job->kind, job->datastore_id, job->id);
-    if (entry && entry->run) {
+    /* of several nodes each shows what the holder has told, so that it goes back nowhere */
+    if (entry && entry->run && !engine->shared) {
         pthread_mutex_lock(&entry->run->live.lock);
         job->progress = entry->run->live.progress;
         pthread_mutex_unlock(&entry->run->live.lock);
@@ -40,8 +42,10 @@ err_code job_get(struct job_engine *engine, job_kind kind, sv datastore_id, sv j
     TRY(job_record_read(engine->cfg.records, kind, datastore_id, job_id, a, &rec, e));
     if (kind == JOB_EXPORT)
         TRY(job_params_load(engine->cfg.records, rec.job.id, a, &rec.job.params, e));
-    if (!job_status_is_final(rec.job.status))
+    if (!job_status_is_final(rec.job.status)) {
+        job_live_read(engine, &rec.job, 1);
         overlay_live(engine, &rec.job, a);
+    }
     *out = rec.job;
     return ERR_OK;
 }
@@ -51,6 +55,7 @@ err_code job_list(struct job_engine *engine, job_kind kind, const struct job_fil
                   sv *next, struct err *e)
 {
     TRY(job_record_list(engine->cfg.records, kind, filter, after, max, a, out, n_out, next, e));
+    job_live_read(engine, *out, *n_out);
     for (size_t i = 0; i < *n_out; i++)
         if (!job_status_is_final((*out)[i].status))
             overlay_live(engine, &(*out)[i], a);
@@ -63,12 +68,16 @@ err_code job_cancel(struct job_engine *engine, job_kind kind, sv datastore_id, s
                     struct err *e)
 {
     struct job_change change = { .to = JOB_CANCEL_SUBMITTED };
+    struct err ignored;
     TRY(job_engine_change(engine, kind, datastore_id, job_id, &change, e));
+    /* it may have come in on another node; what fails here is done by a later look */
+    IGNORE(job_look(engine, &ignored));
     pthread_mutex_lock(&engine->locked.lock);
     struct job_entry *entry = job_entry_find_locked(engine, kind, datastore_id, job_id);
     if (entry)
         job_entry_wish_locked(engine, entry, CANCEL);
     pthread_mutex_unlock(&engine->locked.lock);
+    job_tell(engine);
     return ERR_OK;
 }
 
@@ -78,7 +87,7 @@ static bool has_jobs_locked(struct job_engine *engine, sv datastore_id, bool wis
     for (struct job_entry *entry = engine->locked.first; entry; entry = entry->next)
         if (sv_eq_cstr(datastore_id, entry->datastore_id)) {
             any = true;
-            if (wish && entry->wish != DROP)
+            if (wish && entry->wish != DROP && !entry->elsewhere)
                 job_entry_wish_locked(engine, entry, DROP);
         }
     return any;
@@ -87,6 +96,11 @@ static bool has_jobs_locked(struct job_engine *engine, sv datastore_id, bool wis
 err_code job_datastore_drop(struct job_engine *engine, sv datastore_id, struct err *e)
 {
     err_code rc = ERR_OK;
+    if (engine->shared) {
+        TRY(job_drop_write(engine, datastore_id, e));
+        TRY(job_look(engine, e));
+        job_tell(engine);
+    }
     pthread_mutex_lock(&engine->locked.lock);
     while (has_jobs_locked(engine, datastore_id, true) && !engine->locked.stop)
         pthread_cond_wait(&engine->locked.changed, &engine->locked.lock);
@@ -106,7 +120,9 @@ err_code job_datastore_forget(struct job_engine *engine, sv datastore_id, struct
     pthread_mutex_lock(&engine->record_lock);
     err_code rc = job_records_forget(engine->cfg.records, datastore_id, &any, e);
     pthread_mutex_unlock(&engine->record_lock);
-    return rc == ERR_OK && any ? records_scrub(engine->cfg.records, e) : rc;
+    if (rc != ERR_OK || !any)
+        return rc;
+    return records_scrub(engine->cfg.records, e);
 }
 
 /* ---- life ---- */
@@ -127,8 +143,9 @@ static err_code files_removed(void *ctx, sv datastore_id, sv id, struct err *e)
 static err_code is_active(void *ctx, sv id, bool *out, struct err *e)
 {
     struct job_engine *engine = ctx;
-    (void)e;
     *out = false;
+    /* of jobs that came in on other nodes meanwhile, too */
+    TRY(job_look(engine, e));
     pthread_mutex_lock(&engine->locked.lock);
     for (struct job_entry *entry = engine->locked.first; entry && !*out; entry = entry->next)
         *out = sv_eq_cstr(id, entry->id);
@@ -146,8 +163,9 @@ static void add_active(void *ctx, job_kind kind, sv datastore_id, sv job_id, uin
     entry->order = order;
     (void)snprintf(entry->datastore_id, sizeof entry->datastore_id, "%.*s", SV_FMT(datastore_id));
     (void)snprintf(entry->id, sizeof entry->id, "%.*s", SV_FMT(job_id));
-    LOG(LOG_INFO, "job_resumed", LOG_STR("kind", job_kind_name(kind)), LOG_SV("job", job_id),
-        LOG_SV("datastore", datastore_id));
+    if (!engine->shared)
+        LOG(LOG_INFO, "job_resumed", LOG_STR("kind", job_kind_name(kind)), LOG_SV("job", job_id),
+            LOG_SV("datastore", datastore_id));
     pthread_mutex_lock(&engine->locked.lock);
     job_entry_add_locked(engine, entry);
     if (order > engine->locked.last_order)
@@ -192,20 +210,28 @@ static err_code load_kept(struct job_engine *engine, struct err *e)
     return c.rc;
 }
 
+/* Tests that want many chunks have small ones. */
+static size_t usual_chunk(void)
+{
+    const char *given = getenv("_FHIRLAKE_CHUNK_BYTES");
+    uint64_t bytes;
+    return given && sv_to_u64(sv_from(given), &bytes) && bytes && bytes <= LIMIT_IMPORT_CHUNK_BYTES
+               ? (size_t)bytes
+               : LIMIT_IMPORT_CHUNK_BYTES;
+}
+
 /* Its own copy, with defaults for what was left out. */
 static void configure(struct job_engine *engine, const struct job_engine_config *cfg)
 {
     engine->cfg = *cfg;
     engine->spool_dir = strdup(cfg->spool_dir);
-    engine->served_dir = cfg->served_dir ? strdup(cfg->served_dir) : NULL;
-    if (engine->spool_dir == NULL || (cfg->served_dir && engine->served_dir == NULL))
+    if (engine->spool_dir == NULL)
         abort();
     engine->cfg.spool_dir = engine->spool_dir;
-    engine->cfg.served_dir = engine->served_dir;
     if (engine->cfg.export_object_bytes == 0)
         engine->cfg.export_object_bytes = LIMIT_EXPORT_OBJECT_BYTES;
     if (engine->cfg.import_chunk_bytes == 0)
-        engine->cfg.import_chunk_bytes = LIMIT_IMPORT_CHUNK_BYTES;
+        engine->cfg.import_chunk_bytes = usual_chunk();
     if (engine->cfg.served_ms == 0)
         engine->cfg.served_ms = LIMIT_SERVED_HOURS * 3600000LL;
 }
@@ -214,14 +240,17 @@ static err_code start(struct job_engine *engine, struct err *e)
 {
     const struct job_engine_config *cfg = &engine->cfg;
     TRY(job_pool_start(cfg->n_workers, &engine->pool, e));
+    engine->shared = records_shared(cfg->records);
+    engine->cfg.many_machines = cfg->many_machines || engine->shared;
+    if (engine->shared)
+        TRY(leases_open(cfg->records, cfg->lease_ms, &engine->leases, e));
     TRY(job_records_active(cfg->records, add_active, engine, e));
     TRY(file_mkdirs(cfg->spool_dir, e));
     TRY(load_kept(engine, e));
     TRY(job_folders_sweep(cfg->spool_dir, is_active, engine, e));
-    if (cfg->served_dir == NULL)
-        return ERR_OK;
-    return job_served_start(cfg->records, cfg->served_dir, files_removed, is_active, engine,
-                            &engine->served, e);
+    if (cfg->served_dir || cfg->served_uri)
+        TRY(job_served_open(cfg, files_removed, engine, &engine->served, e));
+    return engine->shared ? job_watch_start(engine, e) : ERR_OK;
 }
 
 err_code job_engine_start(const struct job_engine_config *cfg, struct job_engine **out,
@@ -233,8 +262,9 @@ err_code job_engine_start(const struct job_engine_config *cfg, struct job_engine
     assert(cfg->kinds[JOB_EXPORT] && cfg->kinds[JOB_IMPORT]);
     configure(engine, cfg);
     pthread_mutex_init(&engine->record_lock, NULL);
+    pthread_mutex_init(&engine->lease_lock, NULL);
     pthread_mutex_init(&engine->locked.lock, NULL);
-    pthread_cond_init(&engine->locked.changed, NULL);
+    clock_cond_init(&engine->locked.changed);
     engine->kept = job_kept_new(&cfg->served_limits);
     err_code rc = start(engine, e);
     if (rc != ERR_OK) {
@@ -250,23 +280,26 @@ void job_engine_stop(struct job_engine *engine)
 {
     if (engine == NULL)
         return;
+    job_watch_stop(engine);
     pthread_mutex_lock(&engine->locked.lock);
     engine->locked.stop = true;
     for (struct job_entry *entry = engine->locked.first; entry; entry = entry->next)
         job_entry_halt_locked(entry);
+    job_guests_halt_locked(engine);
     pthread_cond_broadcast(&engine->locked.changed);
-    while (engine->locked.n_running)
+    while (engine->locked.n_running || engine->locked.guests)
         pthread_cond_wait(&engine->locked.changed, &engine->locked.lock);
     while (engine->locked.first)
         job_entry_drop_locked(engine, engine->locked.first);
     pthread_mutex_unlock(&engine->locked.lock);
     job_served_stop(engine->served);
+    leases_close(engine->leases);
     job_pool_stop(engine->pool);
     job_kept_free(engine->kept);
     pthread_mutex_destroy(&engine->record_lock);
+    pthread_mutex_destroy(&engine->lease_lock);
     pthread_mutex_destroy(&engine->locked.lock);
     pthread_cond_destroy(&engine->locked.changed);
     free(engine->spool_dir);
-    free(engine->served_dir);
     free(engine);
 }

@@ -7,6 +7,9 @@
  * erasure is alone in its data store: it waits for all jobs that came before it, and those that
  * come behind it wait for it.
  *
+ * Several processes may have the records. Then these rules hold over all of them: a job is run by
+ * whoever has its lease, and by another one when that ends (nodes/).
+ *
  *   SUBMITTED -> QUEUED -> IN_PROGRESS -> COMPLETED | COMPLETED_WITH_ERRORS | FAILED
  *   SUBMITTED | QUEUED | IN_PROGRESS -> CANCEL_SUBMITTED -> CANCEL_IN_PROGRESS
  *                                     -> CANCEL_COMPLETED | CANCEL_FAILED
@@ -175,13 +178,26 @@ struct job_engine_config {
     struct store_registry *stores; /* borrowed */
     struct sink_world *world;      /* borrowed */
     const char *spool_dir;         /* scratch that survives a restart: DATA/jobs */
+    /* Another machine may go on with a job: what a run needs of the one before is in the records.
+     * It is so, too, when records_shared(); alone for tests. */
+    bool many_machines;
     unsigned n_workers;
     unsigned max_queued;        /* 0: LIMIT_JOBS_QUEUED */
     size_t export_object_bytes; /* 0: LIMIT_EXPORT_OBJECT_BYTES */
     size_t import_chunk_bytes;  /* 0: LIMIT_IMPORT_CHUNK_BYTES */
     bool no_reuse;              /* exports write every object, also what an earlier one wrote */
-    const char *served_dir;     /* files of served exports: DATA/exports; NULL: none are taken */
-    int64_t served_ms;          /* how long they stay after completion; 0: LIMIT_SERVED_HOURS */
+    /* where files of served exports are: a directory, DATA/exports; */
+    const char *served_dir;
+    /* or s3://bucket[/prefix] in that world, which is borrowed. Both NULL: none are taken */
+    const char *served_uri;
+    struct sink_world *served_world;
+    /* number of the database whose machines all see that place; NULL: it is this machine's alone */
+    const char *served_owner;
+    /* is this the only machine? It is asked before an export is served from a place of this machine
+     * alone; NULL: it is */
+    bool (*is_alone)(void *ctx);
+    void *is_alone_ctx;
+    int64_t served_ms; /* how long they stay after completion; 0: LIMIT_SERVED_HOURS */
     struct job_served_limits served_limits;
     /* jobs leave so much of the disk free; 0: LIMIT_FREE_DISK_BYTES, or less on a small one */
     uint64_t min_free_bytes;
@@ -190,6 +206,9 @@ struct job_engine_config {
      * short. */
     void (*ended)(void *ctx, const struct job_end *end);
     void *ended_ctx;
+    /* Records that several nodes share: how long a lease lasts, and how often each looks. 0:
+     * LEASE_MS, a second; tests give less. */
+    unsigned lease_ms, look_ms;
 };
 /* Starts the workers and takes up every unfinished job in the background. */
 MUST_USE err_code job_engine_start(const struct job_engine_config *cfg, struct job_engine **out,
@@ -286,11 +305,21 @@ struct job_export_file {
     sv sha256;             /* hex, owned by the arena; empty when not known */
     struct cipher *cipher; /* the caller's to free; NULL: the file is plain */
 };
-/* A file that the manifest of a served export names. ring: the data store's; NULL: it is not
- * encrypted. ERR_NOT_FOUND: no such job, or no such file in
- * its manifest; ERR_GONE: discarded. */
+/* The bytes of a file that are needed, told of its size and digest; len 0: none. */
+struct job_export_part {
+    uint64_t first, len;
+};
+struct job_export_want {
+    struct job_export_part (*part)(void *ctx, const struct job_export_file *file); /* NULL: all */
+    void *ctx;
+};
+/* A file that the manifest of a served export names. Of one that is not on a disk of this machine
+ * no more may be there than want's part: the descriptor has a hole for the rest. ring: the data
+ * store's; NULL: it is not encrypted. ERR_NOT_FOUND: no such job, or no such file in its manifest;
+ * ERR_GONE: discarded; ERR_UNAVAILABLE: the place of files cannot be reached. */
 MUST_USE err_code job_export_file_open(struct job_engine *engine, sv datastore_id, sv job_id,
-                                       sv name, const struct cipher_ring *ring, struct arena *a,
+                                       sv name, const struct cipher_ring *ring,
+                                       const struct job_export_want *want, struct arena *a,
                                        struct job_export_file *out, struct err *e);
 /* From now on nobody is given a file of this served export, which has ended. They are removed in
  * the background; those being downloaded stay readable until closed. Again is success.

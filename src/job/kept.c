@@ -186,6 +186,31 @@ void job_kept_load(struct job_kept *kept, const struct job *job)
     pthread_mutex_unlock(&kept->locked.lock);
 }
 
+static struct kept *take_all_locked(struct job_kept *kept)
+{
+    struct kept *all = kept->locked.first;
+    kept->locked.first = NULL;
+    return all;
+}
+
+void job_kept_replace(struct job_kept *kept, const struct job *jobs, size_t n)
+{
+    pthread_mutex_lock(&kept->locked.lock);
+    struct kept *before = take_all_locked(kept), *next;
+    for (size_t i = 0; i < n; i++)
+        if (*find_locked(kept, jobs[i].id) == NULL)
+            add_locked(kept, &jobs[i]);
+    for (; before; before = next) {
+        struct kept *now = *find_locked(kept, sv_from(before->id));
+        next = before->next;
+        if (now && before->bytes > now->bytes)
+            now->bytes = before->bytes;
+        free(before->caller);
+        free(before);
+    }
+    pthread_mutex_unlock(&kept->locked.lock);
+}
+
 err_code job_kept_grow(struct job_kept *kept, sv id, uint64_t bytes, struct err *e)
 {
     err_code rc = ERR_OK;
@@ -231,16 +256,25 @@ void job_kept_leave(struct job_kept *kept, sv id)
 
 /* ---- the disk ---- */
 
-err_code job_disk_check(const struct job_engine_config *cfg, struct err *e)
+static err_code check_dir(const struct job_engine_config *cfg, const char *dir, const char *whose,
+                          struct err *e)
 {
     uint64_t left, size, floor = cfg->min_free_bytes;
-    TRY(file_disk(cfg->spool_dir, &left, &size, e));
+    TRY(file_disk(dir, &left, &size, e));
     if (floor == 0)
         floor = size / 20 < LIMIT_FREE_DISK_BYTES ? size / 20 : LIMIT_FREE_DISK_BYTES;
     if (left < floor)
         return ERR(e, ERR_NO_SPACE,
-                   "The disk of the data folder has %llu MiB free; jobs leave %llu MiB to the data "
-                   "stores",
-                   (unsigned long long)(left >> 20), (unsigned long long)(floor >> 20));
+                   "The disk of %s has %llu MiB free; jobs leave %llu MiB to the data stores",
+                   whose, (unsigned long long)(left >> 20), (unsigned long long)(floor >> 20));
     return ERR_OK;
+}
+
+err_code job_disk_check(const struct job_engine_config *cfg, const struct job_files *place,
+                        struct err *e)
+{
+    const char *dir;
+    if (place && job_files_disk(place, &dir))
+        return check_dir(cfg, dir, "the files of exports", e);
+    return check_dir(cfg, cfg->spool_dir, "the data folder", e);
 }

@@ -8,6 +8,8 @@
  *   jobexpiry/<time>/<id>                data store; a served export's files go then (retention.c)
  *   jobmanifest/<id>                     manifest.json (manifest.c)
  *   jobearlier/<datastore>/<name>        what an export leaves to later ones (earlier.c)
+ *   joborder                             place of the newest job, where there are several nodes
+ *   jobdrop/<datastore>                  there too: its jobs are to end, and none comes in
  *   jobtoken/<account>/<kind>/<SHA-256>  who the client token of that digest stands for
  *                                        (client_token.c)
  *
@@ -51,6 +53,11 @@ sv job_key_note(struct arena *a, sv id, sv name)
 sv job_key_params(struct arena *a, sv id)
 {
     return arena_fmt(a, "jobparams/%.*s", SV_FMT(id));
+}
+
+sv job_key_drop(struct arena *a, sv datastore_id)
+{
+    return arena_fmt(a, JOB_KEYS_DROP "%.*s", SV_FMT(datastore_id));
 }
 
 sv job_key_expiry(struct arena *a, int64_t expire_ms, sv id)

@@ -6,13 +6,7 @@
  * other. */
 #include "job/job_private.h"
 
-#include "codec/crypt/cipher.h"
 #include "codec/json.h"
-
-#include <errno.h>
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #define MANIFEST_MAX (1u << 30)
 
@@ -78,10 +72,9 @@ static err_code manifest_so_far(struct job_engine *engine, struct job *job, stru
 }
 
 static err_code open_file(struct job_engine *engine, struct job *job, sv name,
-                          const struct cipher_ring *ring, struct arena *a,
-                          struct job_export_file *out, struct err *e)
+                          const struct cipher_ring *ring, const struct job_export_want *want,
+                          struct arena *a, struct job_export_file *out, struct err *e)
 {
-    CLEANUP(cipher_free) struct cipher *cipher = NULL;
     bool complete;
     CLEANUP_BUF struct buf b = BUF_INIT(MANIFEST_MAX);
     CLEANUP(arena_free) struct arena *scratch = arena_new(MANIFEST_MAX);
@@ -94,26 +87,20 @@ static err_code open_file(struct job_engine *engine, struct job *job, sv name,
         job->served && engine->served ? find_file(yyjson_doc_get_root(doc), name) : NULL;
     if (v == NULL || !sv_to_u64(json_number(json_get(v, "bytes")), &bytes))
         return ERR(e, ERR_NOT_FOUND, "The export has no file %.*s", SV_FMT(sv_head(name, 64)));
-    sv path =
-        arena_fmt(scratch, "%s/%.*s/%.*s", engine->cfg.served_dir, SV_FMT(job->id), SV_FMT(name));
-    sv digest = arena_sv(a, json_string(json_get(v, "sha256")));
-    if (path.ptr == NULL || digest.ptr == NULL)
+    const sv digest = arena_sv(a, json_string(json_get(v, "sha256")));
+    if (digest.ptr == NULL)
         return arena_oom(a, e);
-    int f = open(path.ptr, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    struct stat st;
-    /* between the removal of files and of records */
-    if (f < 0 && errno == ENOENT)
-        return ERR(e, ERR_GONE, "The files of this export have expired; start a new one");
-    if (f < 0 || fstat(f, &st) != 0 || (uint64_t)st.st_size != bytes + (ring ? CIPHER_PREFIX : 0) ||
-        (ring && cipher_of_file(ring, f, &cipher, NULL) != ERR_OK)) {
-        if (f >= 0)
-            close(f);
-        return ERR(e, ERR_IO, "a file of an export cannot be read");
-    }
-    *out = (struct job_export_file){
-        f, bytes, (int64_t)st.st_mtim.tv_sec * 1000 + st.st_mtim.tv_nsec / 1000000, digest, cipher
-    };
-    cipher = NULL;
+    struct job_export_file file = { .bytes = bytes, .sha256 = digest };
+    struct job_files *place = job_served_place(engine->served);
+    struct job_export_part part = { 0, bytes };
+    if (want->part)
+        part = want->part(want->ctx, &file);
+    err_code rc = job_files_file(place, job->id, name, part, ring, &file, e);
+    /* a client takes "gone" as final, so it is not said of a place that may come back */
+    if (rc == ERR_GONE)
+        TRY(job_files_reach(place, e));
+    TRY(rc);
+    *out = file;
     return ERR_OK;
 }
 
@@ -129,12 +116,12 @@ err_code job_export_manifest(struct job_engine *engine, sv datastore_id, sv job_
 }
 
 err_code job_export_file_open(struct job_engine *engine, sv datastore_id, sv job_id, sv name,
-                              const struct cipher_ring *ring, struct arena *a,
-                              struct job_export_file *out, struct err *e)
+                              const struct cipher_ring *ring, const struct job_export_want *want,
+                              struct arena *a, struct job_export_file *out, struct err *e)
 {
     struct job job;
     TRY(job_get(engine, JOB_EXPORT, datastore_id, job_id, a, &job, e));
-    return open_file(engine, &job, name, ring, a, out, e);
+    return open_file(engine, &job, name, ring, want, a, out, e);
 }
 
 err_code job_discard(struct job_engine *engine, sv datastore_id, sv job_id, struct err *e)

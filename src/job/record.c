@@ -14,6 +14,10 @@
 #include "base/log.h"
 #include "codec/json.h"
 
+#include <assert.h>
+
+#define CHANGES 100u /* of one record, by others, between a look and a writing */
+
 /* ---- record <-> JSON: one table ---- */
 
 enum field_kind { TEXT, TIME, COUNT, REAL };
@@ -158,17 +162,20 @@ err_code job_record_read(struct records *r, job_kind kind, sv datastore_id, sv i
                    SV_FMT(sv_head(id, 64)));
     if (rc != ERR_OK)
         return err_pass(e, &mine);
-    return job_record_parse(buf_sv(&b), a, out, e);
+    sv former = arena_sv(a, buf_sv(&b));
+    TRY(former.ptr ? job_record_parse(former, a, out, e) : arena_oom(a, e));
+    out->former = former;
+    return ERR_OK;
 }
 
 err_code job_record_create(struct records *r, const struct job_record *rec, sv client_token,
-                           struct err *e)
+                           const struct records_write *more, size_t n_more, struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(1u << 20);
     CLEANUP_BUF struct buf json = BUF_INIT(JOB_RECORD_MAX), params = BUF_INIT(JOB_PARAMS_MAX);
     const struct job *job = &rec->job;
     TRY(job_record_format(rec, &json, e));
-    struct records_write w[7] = {
+    struct records_write w[7 + JOB_CREATE_MORE] = {
         { RECORDS_PUT, job_key_record(a, job->kind, job->datastore_id, job->id), buf_sv(&json) },
         { RECORDS_PUT, job_key_listed(a, rec), job->id },
         { RECORDS_PUT, job_key_active(a, rec->order),
@@ -186,7 +193,21 @@ err_code job_record_create(struct records *r, const struct job_record *rec, sv c
         TRY(job_token_write(rec, client_token, a, &w[n++], e));
     if (rec->told)
         w[n++] = *rec->told;
+    assert(n_more <= JOB_CREATE_MORE);
+    for (size_t i = 0; i < n_more; i++)
+        w[n++] = more[i];
     return records_write(r, w, n, e);
+}
+
+/* w[0] is left for the condition, w[1] puts the record. */
+static err_code write_changed(struct records *r, const struct job_record *rec,
+                              struct records_write *w, size_t n, struct err *e)
+{
+    if (rec->told)
+        w[n++] = *rec->told;
+    w[0] = (struct records_write){ RECORDS_IF_SAME, w[1].key, rec->former };
+    return rec->former.len ? job_write(r, rec->under, w, n, e)
+                           : job_write(r, rec->under, w + 1, n - 1, e);
 }
 
 err_code job_record_update(struct records *r, const struct job_record *rec, bool synced,
@@ -195,16 +216,13 @@ err_code job_record_update(struct records *r, const struct job_record *rec, bool
     CLEANUP(arena_free) struct arena *a = arena_new(1u << 20);
     CLEANUP_BUF struct buf json = BUF_INIT(JOB_RECORD_MAX);
     TRY(job_record_format(rec, &json, e));
-    if (rec->told) {
-        const struct records_write w[] = {
-            { RECORDS_PUT, job_key_record(a, rec->job.kind, rec->job.datastore_id, rec->job.id),
-              buf_sv(&json) },
-            *rec->told
-        };
-        return records_write(r, w, 2, e);
-    }
-    return (synced ? records_put : records_put_unsynced)(
-        r, job_key_record(a, rec->job.kind, rec->job.datastore_id, rec->job.id), buf_sv(&json), e);
+    struct records_write w[3] = {
+        [1] = { RECORDS_PUT, job_key_record(a, rec->job.kind, rec->job.datastore_id, rec->job.id),
+                buf_sv(&json) },
+    };
+    if (synced || rec->told || rec->former.len)
+        return write_changed(r, rec, w, 2, e);
+    return job_put_unsynced(r, rec->under, w[1].key, w[1].value, e);
 }
 
 err_code job_notes_delete(struct records *r, sv id, struct err *e)
@@ -227,19 +245,17 @@ err_code job_record_finish(struct records *r, const struct job_record *rec, stru
     CLEANUP(arena_free) struct arena *a = arena_new(4u << 20);
     CLEANUP_BUF struct buf json = BUF_INIT(JOB_RECORD_MAX);
     TRY(job_record_format(rec, &json, e));
-    struct records_write w[4] = {
-        { RECORDS_PUT, job_key_record(a, rec->job.kind, rec->job.datastore_id, rec->job.id),
-          buf_sv(&json) },
-        { RECORDS_DELETE, job_key_active(a, rec->order), SV_NONE },
+    struct records_write w[5] = {
+        [1] = { RECORDS_PUT, job_key_record(a, rec->job.kind, rec->job.datastore_id, rec->job.id),
+                buf_sv(&json) },
+        [2] = { RECORDS_DELETE, job_key_active(a, rec->order), SV_NONE },
     };
-    size_t n = 2;
+    size_t n = 3;
     if (rec->job.expires_ms)
         w[n++] = (struct records_write){ RECORDS_PUT,
                                          job_key_expiry(a, rec->job.expires_ms, rec->job.id),
                                          rec->job.datastore_id };
-    if (rec->told)
-        w[n++] = *rec->told;
-    TRY(records_write(r, w, n, e));
+    TRY(write_changed(r, rec, w, n, e));
     /* the job is over; its notes are of no more use, and a crash here leaves them harmless */
     return job_notes_delete(r, rec->job.id, e);
 }
@@ -381,8 +397,8 @@ static void tell_kept(struct job_engine *engine, const struct job *job, bool end
     }
 }
 
-static err_code change_locked(struct job_engine *engine, job_kind kind, sv datastore_id, sv id,
-                              const struct job_change *change, bool *ended, struct err *e)
+static err_code change_once(struct job_engine *engine, job_kind kind, sv datastore_id, sv id,
+                            const struct job_change *change, bool *ended, struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(1u << 20);
     struct job_record rec;
@@ -390,6 +406,10 @@ static err_code change_locked(struct job_engine *engine, job_kind kind, sv datas
     bool moved = change->to != rec.job.status;
     if (moved && !job_status_may(rec.job.status, change->to))
         return ERR(e, ERR_CONFLICT, "job is %s", job_status_name(rec.job.status));
+    /* one process alone has the lock */
+    if (!engine->shared)
+        rec.former = SV_NONE;
+    rec.under = change->under;
     apply(engine, change, a, &rec);
     if (moved)
         TRY(job_told(engine->cfg.events, &rec, a, e));
@@ -406,6 +426,21 @@ static err_code change_locked(struct job_engine *engine, job_kind kind, sv datas
         job_engine_log("job", &rec.job);
     *ended = ends;
     return ERR_OK;
+}
+
+/* Until no other node has changed it between the look and the writing. */
+static err_code change_locked(struct job_engine *engine, job_kind kind, sv datastore_id, sv id,
+                              const struct job_change *change, bool *ended, struct err *e)
+{
+    struct err why = { 0 };
+    for (unsigned i = 0; i < CHANGES; i++) {
+        err_code rc = change_once(engine, kind, datastore_id, id, change, ended, &why);
+        if (rc == ERR_OK)
+            return ERR_OK;
+        if (rc != ERR_PRECONDITION)
+            return err_pass(e, &why);
+    }
+    return ERR(e, ERR_UNAVAILABLE, "other nodes change the job all the time");
 }
 
 err_code job_engine_change(struct job_engine *engine, job_kind kind, sv datastore_id, sv id,

@@ -8,6 +8,10 @@
  *   E1  an entry leaves the list on its own thread, after its last status was written
  *   E2  a job whose engine stops keeps its status, and the next start takes it up
  *
+ * Where several nodes have the records, its thread takes the job's lease first. A job that another
+ * one has, or that is not the first any more, stays in the list; one whose lease is lost keeps its
+ * status, as with E2.
+ *
  * A kind's run knows its engine through job_run_* alone: its progress, its notes, its instant, its
  * room, a pause. Notes are scratch in the records, below the job's own key; they go when the job
  * ends. */
@@ -21,111 +25,8 @@
 #include <errno.h>
 #include <limits.h>
 
-/* ---- what a running job may call ---- */
-
-void job_run_init(struct job_run *run)
-{
-    pthread_mutex_init(&run->live.lock, NULL);
-    clock_cond_init(&run->live.halted);
-}
-
-void job_run_done(struct job_run *run)
-{
-    pthread_mutex_destroy(&run->live.lock);
-    pthread_cond_destroy(&run->live.halted);
-}
-
-void job_run_wake(struct job_run *run)
-{
-    pthread_mutex_lock(&run->live.lock);
-    pthread_cond_broadcast(&run->live.halted);
-    pthread_mutex_unlock(&run->live.lock);
-    if (run->cfg && run->cfg->stores)
-        store_registry_wake(run->cfg->stores);
-}
-
-void job_run_pause(struct job_run *run, unsigned ms)
-{
-    const struct timespec until = clock_mono_at(clock_mono_us() + ms * 1000ull);
-    int rc = 0;
-    pthread_mutex_lock(&run->live.lock);
-    while (rc != ETIMEDOUT && !job_run_should_stop(run))
-        rc = pthread_cond_timedwait(&run->live.halted, &run->live.lock, &until);
-    pthread_mutex_unlock(&run->live.lock);
-}
-
-void job_run_progress_set(struct job_run *run, const struct job_progress *p)
-{
-    pthread_mutex_lock(&run->live.lock);
-    if (run->engine)
-        job_count_progress(run->engine, run->job->kind, &run->live.progress, p);
-    run->live.progress = *p;
-    pthread_mutex_unlock(&run->live.lock);
-}
-
-err_code job_run_note_put(struct job_run *run, sv name, sv value, struct err *e)
-{
-    CLEANUP(arena_free) struct arena *a = arena_new(64u << 10);
-    return records_put(run->cfg->records, job_key_note(a, run->job->id, name), value, e);
-}
-
-err_code job_run_note_put_unsynced(struct job_run *run, sv name, sv value, struct err *e)
-{
-    CLEANUP(arena_free) struct arena *a = arena_new(64u << 10);
-    return records_put_unsynced(run->cfg->records, job_key_note(a, run->job->id, name), value, e);
-}
-
-err_code job_run_note_get(struct job_run *run, sv name, struct buf *out, struct err *e)
-{
-    CLEANUP(arena_free) struct arena *a = arena_new(64u << 10);
-    return records_get(run->cfg->records, job_key_note(a, run->job->id, name), out, e);
-}
-
-err_code job_run_note_scan(struct job_run *run, sv prefix, records_each_fn each, void *ctx,
-                           struct err *e)
-{
-    CLEANUP(arena_free) struct arena *a = arena_new(64u << 10);
-    return records_scan(run->cfg->records, job_key_note(a, run->job->id, prefix), SV_NONE, each,
-                        ctx, e);
-}
-
-err_code job_run_set_instant(struct job_run *run, uint64_t t, int64_t instant_ms, struct err *e)
-{
-    struct job_change change = {
-        .to = JOB_IN_PROGRESS, .set_instant = true, .t = t, .instant_ms = instant_ms
-    };
-    err_code rc = job_engine_change(run->engine, run->job->kind, run->job->datastore_id,
-                                    run->job->id, &change, e);
-    /* a cancel came first: the run ends as one that was stopped */
-    return rc == ERR_CONFLICT ? ERR(e, ERR_CANCELLED, "the job is being cancelled") : rc;
-}
-
-err_code job_run_manifest_put(struct job_run *run, sv manifest, struct err *e)
-{
-    CLEANUP(arena_free) struct arena *a = arena_new(4096);
-    return records_put_unsynced(run->cfg->records, job_key_manifest(a, run->job->id), manifest, e);
-}
-
-err_code job_run_manifest_delete(struct job_run *run, struct err *e)
-{
-    CLEANUP(arena_free) struct arena *a = arena_new(4096);
-    struct records_write w = { RECORDS_DELETE, job_key_manifest(a, run->job->id), SV_NONE };
-    return records_write(run->cfg->records, &w, 1, e);
-}
-
-err_code job_run_disk_check(const struct job_run *run, struct err *e)
-{
-    return job_disk_check(run->cfg, e);
-}
-
-err_code job_run_kept_grow(struct job_run *run, uint64_t bytes, struct err *e)
-{
-    TRY(job_kept_grow(run->kept, run->job->id, bytes, e));
-    return job_disk_check(run->cfg, e);
-}
-
-#define RUNNING_MAX  16u /* jobs at a time in one process; others wait */
 #define MESSAGE_MAX  4096u
+#define NOTE_FAILED  SV_LIT("failed")
 #define RECORD_ARENA (32u << 20) /* a record and its parameters, parsed */
 
 /* A job on its thread. */
@@ -142,43 +43,6 @@ struct running {
     struct err e;      /* of one that did not */
 };
 
-/* ---- the list ---- */
-
-struct job_entry *job_entry_find_locked(struct job_engine *engine, job_kind kind, sv datastore_id,
-                                        sv id)
-{
-    for (struct job_entry *entry = engine->locked.first; entry; entry = entry->next)
-        if (entry->kind == kind && sv_eq_cstr(datastore_id, entry->datastore_id) &&
-            sv_eq_cstr(id, entry->id))
-            return entry;
-    return NULL;
-}
-
-void job_entry_add_locked(struct job_engine *engine, struct job_entry *x)
-{
-    struct job_entry **p = &engine->locked.first;
-    while (*p && (*p)->order < x->order)
-        p = &(*p)->next;
-    x->next = *p;
-    *p = x;
-}
-
-void job_entry_drop_locked(struct job_engine *engine, struct job_entry *x)
-{
-    struct job_entry **p = &engine->locked.first;
-    while (*p != x)
-        p = &(*p)->next;
-    *p = x->next;
-    free(x);
-}
-
-void job_entry_halt_locked(struct job_entry *entry)
-{
-    atomic_store(&entry->halt, true);
-    if (entry->run)
-        job_run_wake(entry->run);
-}
-
 static int wish_of(struct job_engine *engine, const struct job_entry *entry)
 {
     pthread_mutex_lock(&engine->locked.lock);
@@ -191,7 +55,7 @@ static int wish_of(struct job_engine *engine, const struct job_entry *entry)
 
 static err_code move(struct running *running, job_status to, struct err *e)
 {
-    struct job_change change = { .to = to };
+    struct job_change change = { .to = to, .under = running->entry->lease };
     const struct job_entry *entry = running->entry;
     return job_engine_change(running->engine, entry->kind, sv_from(entry->datastore_id),
                              sv_from(entry->id), &change, e);
@@ -206,11 +70,14 @@ static void move_logged(struct running *running, job_status to)
                 LOG_STR("to", job_status_name(to)));
 }
 
-/* Take away what the run wrote. */
+/* Others leave, and what the run wrote is taken away. */
 static err_code undo(struct running *running, struct err *e)
 {
-    err_code rc =
-        running->ops->undo && running->run.job ? running->ops->undo(&running->run, e) : ERR_OK;
+    err_code rc = ERR_OK;
+    if (running->ops->part && running->run.job && running->run.store)
+        rc = running->ops->part(&running->run, e);
+    if (rc == ERR_OK && running->ops->undo && running->run.job)
+        rc = running->ops->undo(&running->run, e);
     if (rc != ERR_OK)
         LOG_ERR("job_undo", e, LOG_STR("job", running->entry->id));
     return rc;
@@ -224,7 +91,17 @@ static void end_cancelled(struct running *running, struct job_change *change, st
     change->message = rc == ERR_OK ? SV_NONE : sv_from(why->msg);
 }
 
-static void end_failed(struct running *running, struct job_change *change)
+/* What it wrote is taken away then, so it is written down before: whoever goes on with the job in
+ * the middle of that has nothing to build on. */
+static err_code note_failed(struct running *running, sv message, struct err *e)
+{
+    if (running->run.lease == NULL || running->run.job == NULL)
+        return ERR_OK;
+    return job_run_note_put(&running->run, NOTE_FAILED, message, e);
+}
+
+/* Not ERR_OK: it has not ended. */
+static err_code end_failed(struct running *running, struct job_change *change, struct err *e)
 {
     struct err why;
     bool dropped = wish_of(running->engine, running->entry) == DROP;
@@ -233,10 +110,12 @@ static void end_failed(struct running *running, struct job_change *change)
                       : running->message.len ? arena_fmt(running->a, "%s. %.*s", running->e.msg,
                                                          SV_FMT(buf_sv(&running->message)))
                                              : sv_from(running->e.msg);
+    TRY(note_failed(running, change->message, e));
     if (!dropped)
         LOG_ERR("job_failed", &running->e, LOG_STR("job", running->entry->id));
     /* what no manifest names is nobody's */
     IGNORE(undo(running, &why));
+    return ERR_OK;
 }
 
 /* A cancel came between the end of the run and its last status. */
@@ -255,37 +134,65 @@ static void end_crossed(struct running *running, struct job_change *change, err_
     }
 }
 
-/* The last status is written, then the scratch goes. */
-static void finish(struct running *running, err_code rc)
+/* The last status is written, then the scratch goes. False: it could not be written, so the job has
+ * not ended, and what it goes on from stays. */
+static bool finish(struct running *running, err_code rc)
 {
     struct err e, why;
+    struct job_progress last = running->run.live.progress;
     struct job_change change = { .to = running->status,
                                  .message = buf_sv(&running->message),
-                                 .progress = &running->run.live.progress };
+                                 .progress = &last,
+                                 .under = running->entry->lease };
     sv ds = sv_from(running->entry->datastore_id), id = sv_from(running->entry->id);
+    /* what a node before this one had told stays told */
+    if (rc != ERR_OK)
+        job_live_last(&running->run, &last);
     if (rc == ERR_CANCELLED && wish_of(running->engine, running->entry) == CANCEL) {
         move_logged(running, JOB_CANCEL_IN_PROGRESS);
         end_cancelled(running, &change, &why);
     } else if (rc != ERR_OK) {
-        end_failed(running, &change);
+        if (end_failed(running, &change, &e) != ERR_OK) {
+            LOG_ERR("job_record", &e, LOG_STR("job", running->entry->id));
+            return false;
+        }
     } else {
         change.files_expire = running->run.job->served;
     }
-    err_code written =
-        job_engine_change(running->engine, running->entry->kind, ds, id, &change, &e);
+    err_code written;
+    do
+        written = job_engine_change(running->engine, running->entry->kind, ds, id, &change, &e);
+    while (job_away_write_again(running->engine, written));
     if (written == ERR_CONFLICT) {
         end_crossed(running, &change, rc, &why);
         written = job_engine_change(running->engine, running->entry->kind, ds, id, &change, &e);
-        if (written != ERR_OK)
-            LOG_ERR("job_record", &e, LOG_STR("job", running->entry->id));
+    }
+    if (written != ERR_OK) {
+        /* who takes it up needs what it left: here or elsewhere, or after the next start */
+        LOG_ERR("job_record", &e, LOG_STR("job", running->entry->id));
+        return running->entry->lease == NULL;
     }
     if (running->ops->forget && running->run.store)
         running->ops->forget(&running->run);
     if (file_remove_tree(running->spool, &e) != ERR_OK)
         LOG_ERR("job_spool", &e, LOG_STR("job", running->entry->id));
+    return true;
 }
 
 /* ---- a run ---- */
+
+/* It had failed on another node, which did not come to its end. */
+static err_code check_failed(struct running *running, struct err *e)
+{
+    CLEANUP_BUF struct buf why = BUF_INIT(MESSAGE_MAX);
+    struct err none;
+    if (running->run.lease == NULL)
+        return ERR_OK;
+    err_code rc = job_run_note_get(&running->run, NOTE_FAILED, &why, &none);
+    if (rc == ERR_OK)
+        return ERR(e, ERR_IO, "%.*s", SV_FMT(buf_sv(&why)));
+    return rc == ERR_NOT_FOUND ? ERR_OK : err_pass(e, &none);
+}
 
 static err_code run_kind(struct running *running, struct err *e)
 {
@@ -297,6 +204,7 @@ static err_code run_kind(struct running *running, struct err *e)
     while (rc == ERR_THROTTLED && !atomic_load(&running->entry->halt));
     TRY(rc == ERR_THROTTLED ? ERR(e, ERR_CANCELLED, "the job was stopped") : rc);
     TRY(file_mkdirs(running->spool, e));
+    TRY(check_failed(running, e));
     return running->ops->run(&running->run, &running->status, &running->message, e);
 }
 
@@ -314,10 +222,12 @@ static err_code read_record(struct running *running, struct err *e)
         TRY(job_params_load(engine->cfg.records, job->id, running->a, &job->params, e));
     running->run.job = job;
     if (job->served) {
-        running->run.world = engine->served ? job_served_world(engine->served) : NULL;
+        running->run.place = engine->served ? job_served_place(engine->served) : NULL;
+        running->run.world = running->run.place ? job_files_world(running->run.place) : NULL;
         running->run.kept = engine->kept;
     }
     running->run.live.progress = job->progress;
+    job_live_take_up(&running->run);
     bool cancelled = job->status == JOB_CANCEL_SUBMITTED || job->status == JOB_CANCEL_IN_PROGRESS;
     pthread_mutex_lock(&engine->locked.lock);
     if (cancelled) {
@@ -330,7 +240,7 @@ static err_code read_record(struct running *running, struct err *e)
 }
 
 /* From the status IN_PROGRESS to the end of the work. */
-static err_code run(struct running *running)
+static err_code run_once(struct running *running)
 {
     struct err read_err;
     err_code rc = ERR_OK;
@@ -348,6 +258,37 @@ static err_code run(struct running *running)
     return rc;
 }
 
+/* It would not end by itself. */
+static err_code end_in_vain(struct running *running)
+{
+    struct err why = running->e;
+    buf_clear(&running->message);
+    IGNORE(buf_add_fmt(&running->message, &why,
+                       "The job was begun again and again without getting further though the "
+                       "database could be written to"));
+    running->e.code = ERR_IO;
+    return ERR_IO;
+}
+
+static err_code run(struct running *running)
+{
+    struct job_away away = { .begun_us = clock_mono_us() };
+    err_code rc;
+    while (job_away_again(&away, &running->run, running->entry->id, rc = run_once(running),
+                          &running->e)) {
+        store_registry_release(running->engine->cfg.stores, running->run.store);
+        running->run.store = NULL;
+        buf_clear(&running->message);
+        arena_reset(running->a);
+    }
+    /* a load that the database has lost is made again, too, by whoever goes on */
+    if (rc == ERR_CONFLICT && away.since_us)
+        rc = running->e.code = ERR_UNAVAILABLE;
+    if (rc == ERR_UNAVAILABLE && job_away_in_vain(&away, &running->run))
+        return end_in_vain(running);
+    return rc;
+}
+
 /* E2: does the job keep its status for the next start? */
 static bool stays(struct running *running, err_code rc)
 {
@@ -357,6 +298,10 @@ static bool stays(struct running *running, err_code rc)
     entry->run = NULL;
     bool halted = rc == ERR_CANCELLED && entry->wish == KEEP_GOING;
     bool stay = halted && engine->locked.stop;
+    /* another node goes on, or this one when the database is there again */
+    if (entry->lease)
+        stay = stay || !lease_is_held(entry->lease) ||
+               (rc == ERR_UNAVAILABLE && entry->wish == KEEP_GOING);
     /* the record said so before job_cancel() came to say it here */
     if (halted && !stay)
         entry->wish = CANCEL;
@@ -366,11 +311,19 @@ static bool stays(struct running *running, err_code rc)
 
 static void schedule_locked(struct job_engine *engine);
 
-/* E1. The engine may be gone when this returns. */
-static void leave_list(struct job_engine *engine, struct job_entry *entry)
+/* E1. ended: it goes from the list; else it stays there until the next look. The engine may be gone
+ * when this returns. */
+static void leave_list(struct job_engine *engine, struct job_entry *entry, bool ended)
 {
     pthread_mutex_lock(&engine->locked.lock);
-    job_entry_drop_locked(engine, entry);
+    if (ended) {
+        job_entry_drop_locked(engine, entry);
+    } else {
+        entry->running = false;
+        entry->elsewhere = true;
+        entry->wish = KEEP_GOING;
+        atomic_store(&entry->halt, false);
+    }
     assert(engine->locked.n_running > 0);
     engine->locked.n_running--;
     schedule_locked(engine);
@@ -383,10 +336,9 @@ struct start {
     struct job_entry *entry;
 };
 
-static void *runner(void *arg)
+/* Its lease is taken. False: it has not come to its end. */
+static bool run_held(struct start s)
 {
-    struct start s = *(struct start *)arg;
-    free(arg);
     struct running running = { .engine = s.engine,
                                .entry = s.entry,
                                .ops = s.engine->cfg.kinds[s.entry->kind],
@@ -397,6 +349,8 @@ static void *runner(void *arg)
                                         .cfg = &s.engine->cfg,
                                         .forgotten = s.entry->forgotten,
                                         .halt = &s.entry->halt,
+                                        .lease = s.entry->lease,
+                                        .leases = s.engine->leases,
                                         .export_object_bytes = s.engine->cfg.export_object_bytes,
                                         .import_chunk_bytes = s.engine->cfg.import_chunk_bytes },
                                .message = BUF_INIT(MESSAGE_MAX),
@@ -406,32 +360,30 @@ static void *runner(void *arg)
     running.run.spool_dir = running.spool;
     job_run_init(&running.run);
     err_code rc = run(&running);
-    if (!stays(&running, rc)) {
-        finish(&running, rc);
-        if (running.ops->settle && running.run.store)
-            running.ops->settle(&running.run);
-    }
+    const bool ended = !stays(&running, rc) && finish(&running, rc);
+    if (ended && running.ops->settle && running.run.store)
+        running.ops->settle(&running.run);
     store_registry_release(s.engine->cfg.stores, running.run.store);
     buf_done(&running.message);
     job_run_done(&running.run);
     arena_free(running.a);
-    leave_list(s.engine, s.entry);
+    return ended;
+}
+
+static void *runner(void *arg)
+{
+    struct start s = *(struct start *)arg;
+    bool ended;
+    free(arg);
+    if (job_hold(s.engine, s.entry, &ended)) {
+        ended = run_held(s);
+        job_let_go(s.engine, s.entry, ended);
+    }
+    leave_list(s.engine, s.entry, ended);
     return NULL;
 }
 
 /* ---- scheduling ---- */
-
-bool job_entry_blocked_locked(struct job_engine *engine, const struct job_entry *x)
-{
-    if (engine->locked.n_running >= RUNNING_MAX)
-        return true;
-    for (struct job_entry *y = engine->locked.first; y != x; y = y->next)
-        /* one before it runs or waits; an erasure and any other job wait for each other */
-        if ((y->kind == x->kind || y->kind == JOB_ERASE || x->kind == JOB_ERASE) &&
-            strcmp(y->datastore_id, x->datastore_id) == 0)
-            return true;
-    return false;
-}
 
 /* False: no thread can be had; the next end of a job tries again. */
 static bool start_locked(struct job_engine *engine, struct job_entry *entry)
@@ -456,7 +408,7 @@ static void schedule_locked(struct job_engine *engine)
 {
     for (struct job_entry *entry = engine->locked.first; entry && !engine->locked.stop;
          entry = entry->next)
-        if (!entry->running && !job_entry_blocked_locked(engine, entry) &&
+        if (!entry->running && !entry->elsewhere && !job_entry_blocked_locked(engine, entry) &&
             !start_locked(engine, entry))
             break;
 }
@@ -472,6 +424,6 @@ void job_entry_wish_locked(struct job_engine *engine, struct job_entry *entry, i
 {
     entry->wish = wish;
     job_entry_halt_locked(entry);
-    if (!entry->running && !engine->locked.stop)
+    if (!entry->running && !entry->elsewhere && !engine->locked.stop)
         (void)start_locked(engine, entry);
 }

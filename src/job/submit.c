@@ -7,9 +7,11 @@
 
 #include "base/clock.h"
 #include "base/limits.h"
+#include "base/log.h"
 #include "base/rng.h"
 
 #define DISK_WAIT_S  300u
+#define TRIES        100u         /* while other nodes come in between */
 #define TOLD_BYTES   (256u << 10) /* of an event of the job */
 #define JOB_NAME_MAX 128u         /* bytes: longer than what export/object.c calls an object */
 
@@ -161,31 +163,76 @@ static err_code enter_kept(struct job_engine *engine, const struct job_request *
     unsigned wait_s = 0;
     if (!rec->served)
         return ERR_OK;
+    TRY(job_kept_renew(engine, e));
     err_code rc = job_kept_enter(engine->kept, &rec->job, &wait_s, e);
     say_wait(request, wait_s);
     return rc;
 }
 
+static err_code create_told(struct job_engine *engine, const struct job_request *request,
+                            struct job_record *rec, const struct records_write *more, size_t n,
+                            struct err *e)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new(TOLD_BYTES);
+    TRY(job_told(engine->cfg.events, rec, a, e));
+    TRY(job_record_create(engine->cfg.records, rec, request->client_token, more, n, e));
+    job_told_written(engine->cfg.events, rec);
+    return ERR_OK;
+}
+
+/* Where several nodes take jobs in: what was looked at holds, or nothing is written.
+ * ERR_PRECONDITION: another one came in meanwhile. */
+static err_code create_in_place(struct job_engine *engine, const struct job_request *request,
+                                struct job_record *rec, struct err *e)
+{
+    struct job_place place;
+    TRY(job_place_begin(engine, &place, e));
+    TRY(job_drop_check(engine, request->datastore_id, e));
+    TRY(job_look(engine, e));
+    TRY(check_queue(engine, request, e));
+    job_place_take(&place, rec->job.submit_ms);
+    rec->order = place.order;
+    return create_told(engine, request, rec, place.writes, JOB_CREATE_MORE, e);
+}
+
+static err_code create(struct job_engine *engine, const struct job_request *request,
+                       struct job_record *rec, struct err *e)
+{
+    struct err why = { 0 };
+    if (!engine->shared) {
+        rec->order = next_order(engine, rec->job.submit_ms);
+        return create_told(engine, request, rec, NULL, 0, e);
+    }
+    for (unsigned i = 0; i < TRIES; i++) {
+        err_code rc = create_in_place(engine, request, rec, &why);
+        rec->told = NULL;
+        if (rc == ERR_OK)
+            return ERR_OK;
+        if (rc != ERR_PRECONDITION)
+            return err_pass(e, &why);
+    }
+    return ERR(e, ERR_THROTTLED, "Other nodes take in jobs all the time; try again");
+}
+
 static err_code enter_held(struct job_engine *engine, const struct job_request *request,
                            struct job_record *rec, struct err *e)
 {
-    CLEANUP(arena_free) struct arena *a = arena_new(TOLD_BYTES);
     /* again: nobody enters between this look and the entry */
     TRY(check_queue(engine, request, e));
     TRY(enter_kept(engine, request, rec, e));
-    rec->order = next_order(engine, rec->job.submit_ms);
-    err_code rc = job_told(engine->cfg.events, rec, a, e);
-    if (rc == ERR_OK)
-        rc = job_record_create(engine->cfg.records, rec, request->client_token, e);
+    err_code rc = create(engine, request, rec, e);
     if (rc != ERR_OK) {
         if (rec->served)
             job_kept_leave(engine->kept, rec->job.id);
         return rc;
     }
-    job_told_written(engine->cfg.events, rec);
     struct job_entry *entry = entry_of(request, rec);
     pthread_mutex_lock(&engine->locked.lock);
-    job_entry_add_locked(engine, entry);
+    /* a look may have seen it in the records already */
+    if (job_entry_find_locked(engine, request->kind, request->datastore_id, rec->job.id))
+        free(entry);
+    else
+        job_entry_add_locked(engine, entry);
     pthread_mutex_unlock(&engine->locked.lock);
     return ERR_OK;
 }
@@ -213,6 +260,7 @@ static void start_or_queue(struct job_engine *engine, const struct job *job)
         IGNORE(job_engine_change(engine, job->kind, job->datastore_id, job->id, &change, &ignored));
     }
     job_engine_schedule(engine);
+    job_tell(engine);
 }
 
 /* Too little of the disk is left: that may pass, as other limits do. */
@@ -220,11 +268,33 @@ static err_code check_disk(struct job_engine *engine, const struct job_request *
                            struct err *e)
 {
     struct err why;
-    err_code rc = job_disk_check(&engine->cfg, &why);
+    err_code rc = job_disk_check(&engine->cfg, job_served_place(engine->served), &why);
     if (rc == ERR_OK)
         return rc;
+    if (rc != ERR_NO_SPACE) {
+        LOG_ERR("disk", &why, LOG_STR("note", "an export was refused for it"));
+        return ERR(e, ERR_UNAVAILABLE,
+                   "The disk for the export's files cannot be looked at; try again later");
+    }
     say_wait(request, DISK_WAIT_S);
     return ERR(e, ERR_THROTTLED, "The server's disk is nearly full; try again later");
+}
+
+/* May an export's files be served from here? Whoever asks for them may be sent to any machine. */
+static err_code check_place(struct job_engine *engine, struct err *e)
+{
+    const struct job_engine_config *cfg = &engine->cfg;
+    if (engine->served == NULL)
+        return ERR(e, ERR_UNSUPPORTED, "This server keeps no files of exports");
+    struct job_files *place = job_served_place(engine->served);
+    if (!job_files_is_shared(place))
+        return cfg->is_alone == NULL || cfg->is_alone(cfg->is_alone_ctx)
+                   ? ERR_OK
+                   : ERR(e, ERR_UNSUPPORTED,
+                         "Several servers share this data store, and none could serve the files "
+                         "that another wrote: each needs --export-files, a directory that all of "
+                         "them have or s3://bucket/prefix. An export to S3 needs no such place");
+    return job_files_reach(place, e);
 }
 
 static err_code submit_held(struct job_engine *engine, const struct job_request *request, sv digest,
@@ -235,8 +305,8 @@ static err_code submit_held(struct job_engine *engine, const struct job_request 
     TRY(check_queue(engine, request, e));
     if (request->kind == JOB_EXPORT)
         TRY(job_export_check(engine, request->datastore_id, request->params, e));
-    if (served && engine->served == NULL)
-        return ERR(e, ERR_UNSUPPORTED, "This server keeps no files of exports");
+    if (served)
+        TRY(check_place(engine, e));
     if (request->kind == JOB_ERASE && engine->cfg.kinds[JOB_ERASE] == NULL)
         return ERR(e, ERR_UNSUPPORTED, "This server erases nothing");
     /* an erasure writes nowhere else, and is to make room */

@@ -383,6 +383,8 @@ struct http_conn *http_conn_open(struct http_conns *all, int fd, const struct so
     *(conn->prev ? &conn->prev->next : &all->locked.first) = conn;
     all->locked.last = conn;
     bool first = all->locked.n++ == 0;
+    all->locked.n_taken++;
+    pthread_cond_signal(&all->locked.taken);
     crowded_keep_few_locked(all);
     pthread_mutex_unlock(&all->locked.lock);
     if (first)
@@ -434,6 +436,12 @@ void http_conns_end_waits(struct http_conns *all)
     while (all->locked.n_waiting)
         pthread_cond_wait(&all->locked.none_waits, &all->locked.lock);
     pthread_mutex_unlock(&all->locked.lock);
+}
+
+bool http_conn_has_hung_up(const struct http_conn *conn)
+{
+    struct pollfd p = { .fd = conn->fd, .events = POLLRDHUP };
+    return poll(&p, 1, 0) > 0 && (p.revents & (POLLRDHUP | POLLHUP | POLLERR));
 }
 
 void http_conn_is_at(struct http_conn *conn, conn_phase phase, uint64_t now_us)

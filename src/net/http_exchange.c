@@ -8,13 +8,12 @@
  *
  * The exchange's lock decides the race between a handler that returns and a worker that answers. A
  * suspended connection is neither read nor timed out, so its exchange outlives a caller who hangs
- * up. Exchanges are kept for the next request, with their arenas empty. */
+ * up. An answer that is sent while it is made (http_stream.c) keeps it until whoever makes it has
+ * ended. Exchanges are kept for the next request, with their arenas empty. */
 #include "net/http_private.h"
 
 #include "base/clock.h"
 #include "base/limits.h"
-
-#include <poll.h>
 
 #define MAX_SPARE 64u /* exchanges kept for the next request, each with an empty arena */
 #define HSTS      "max-age=31536000" /* a year, and this name alone */
@@ -36,8 +35,8 @@ void *http_exchange_kept(const struct http_exchange *exchange)
 
 bool http_exchange_gone(struct http_exchange *exchange)
 {
-    struct pollfd p = { .fd = exchange->at->fd, .events = POLLRDHUP };
-    return poll(&p, 1, 0) > 0 && (p.revents & (POLLRDHUP | POLLHUP | POLLERR));
+    return exchange->stream ? exchange->stream_gone(exchange->stream)
+                            : http_conn_has_hung_up(exchange->at);
 }
 
 /* ---- birth and death ---- */
@@ -95,7 +94,7 @@ void *http_exchange_begin(void *cls, const char *uri, struct MHD_Connection *con
     return exchange;
 }
 
-static void exchange_end(struct http_server *server, struct http_exchange *exchange)
+static void exchange_end(struct http_exchange *exchange)
 {
     exchange->at->exchange = NULL;
     http_shake_release(exchange->at);
@@ -104,9 +103,16 @@ static void exchange_end(struct http_server *server, struct http_exchange *excha
     http_conn_is_at(exchange->at, CONN_IDLE, clock_mono_us());
     if (exchange->locked.response)
         MHD_destroy_response(exchange->locked.response);
-    pthread_mutex_destroy(&exchange->locked.lock);
     http_body_done(&exchange->body, exchange->at);
     http_answer_done(&exchange->answer, exchange->at);
+    if (exchange->stream == NULL || exchange->stream_over(exchange->stream))
+        http_exchange_leave(exchange);
+}
+
+void http_exchange_leave(struct http_exchange *exchange)
+{
+    struct http_server *server = exchange->server;
+    pthread_mutex_destroy(&exchange->locked.lock);
     arena_reset(exchange->arena);
     pthread_mutex_lock(&server->locked.lock);
     assert(!exchange->counted || server->locked.n_open > 0);
@@ -126,9 +132,9 @@ static void exchange_end(struct http_server *server, struct http_exchange *excha
 void http_exchange_completed(void *cls, struct MHD_Connection *conn, void **con_cls,
                              enum MHD_RequestTerminationCode toe)
 {
-    (void)conn, (void)toe;
+    (void)cls, (void)conn, (void)toe;
     if (*con_cls)
-        exchange_end(cls, *con_cls);
+        exchange_end(*con_cls);
     *con_cls = NULL;
 }
 
@@ -149,7 +155,7 @@ void http_exchange_connection(void *cls, struct MHD_Connection *conn, void **con
         struct http_conn *c = *context;
         /* a head that it found two faults in ends without http_exchange_completed() */
         if (c->exchange)
-            exchange_end(server, c->exchange);
+            exchange_end(c->exchange);
         http_conn_close(c);
         *context = NULL;
     }

@@ -146,6 +146,15 @@ unsigned http_file_status(const struct http_request *req, const struct http_file
     return plan_of(req, file).status;
 }
 
+void http_file_part(const struct http_request *req, const struct http_file *file, uint64_t *first,
+                    uint64_t *len)
+{
+    const struct plan p = plan_of(req, file);
+    bool none = p.status == 304 || p.status == 416 || sv_eq(req->method, SV_LIT("HEAD"));
+    *first = none ? 0 : file->offset + p.first;
+    *len = none ? 0 : p.len;
+}
+
 unsigned http_reply_file(struct http_exchange *exchange, const struct http_header *headers,
                          size_t n_headers, const struct http_file *file, uint64_t *sent)
 {

@@ -1,9 +1,10 @@
 /* http_gzip.c - answers in gzip's form, packed by igzip at its fastest level: JSON shrinks to a
  * fifth at some 300 MB/s, on the thread that answers.
  *
- * A whole answer is packed into a copy that is never larger than itself. A file is packed while it
- * is sent. That takes PACK_IN_BYTES and igzip's state, half a MiB in all, however large the file
- * is; past PACKS_MAX of them files go out plain.
+ * A whole answer is packed into a copy that is never larger than itself. A stream is packed piece
+ * by piece, so that what is put can be read at once. A file is packed while it is sent. That takes
+ * PACK_IN_BYTES and igzip's state, half a MiB in all, however large the file is; past PACKS_MAX of
+ * them files go out plain.
  * Source: RFC 1952; RFC 9110, section 12.5.3. */
 #include "net/http_private.h"
 
@@ -79,6 +80,50 @@ bool http_gzip(struct buf *body)
         abort();
     body->cap = body->len = len;
     return true;
+}
+
+/* ---- streams, packed as they are made ---- */
+
+struct http_packer {
+    struct packing p;
+};
+
+struct http_packer *http_packer_new(void)
+{
+    struct http_packer *packer = malloc(sizeof *packer);
+    if (packer == NULL)
+        abort();
+    isal_deflate_init(&packer->p.z);
+    packer->p.z.gzip_flag = IGZIP_GZIP;
+    packer->p.z.level = 1;
+    packer->p.z.level_buf = packer->p.level;
+    packer->p.z.level_buf_size = sizeof packer->p.level;
+    return packer;
+}
+
+void http_packer_free(struct http_packer *packer)
+{
+    free(packer);
+}
+
+void http_packer_add(struct http_packer *packer, sv piece, bool last, struct buf *out)
+{
+    struct isal_zstream *z = &packer->p.z;
+    z->next_in = (uint8_t *)(uintptr_t)piece.ptr;
+    z->avail_in = (uint32_t)piece.len;
+    z->end_of_stream = last;
+    z->flush = last ? NO_FLUSH : SYNC_FLUSH;
+    do {
+        struct err e;
+        /* a piece is bounded, and so is what comes of it */
+        if (buf_reserve(out, PACK_OUT_BYTES, &e) != ERR_OK)
+            abort();
+        z->next_out = (uint8_t *)out->ptr + out->len;
+        z->avail_out = PACK_OUT_BYTES;
+        if (isal_deflate(z) != COMP_OK)
+            abort();
+        out->len += PACK_OUT_BYTES - z->avail_out;
+    } while (z->avail_in || z->avail_out == 0 || (last && z->internal_state.state != ZSTATE_END));
 }
 
 /* ---- files, packed on the way ---- */

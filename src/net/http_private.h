@@ -2,6 +2,7 @@
  *
  *   http_server.c   the server: start and stop
  *   http_listen.c   the socket that it listens on
+ *   http_alive.c    do its threads still take turns?
  *   http_request.c  a request as the library shows it, piece by piece
  *   http_exchange.c a request and its answer: birth, death, answering
  *   http_head.c     the head of a request, judged
@@ -14,6 +15,7 @@
  *   http_gzip.c     answers in gzip's form
  *   http_file.c     a file as answer: conditions, ranges
  *   http_stored.c   bytes of a descriptor as answer
+ *   http_stream.c   an answer that goes out while it is made
  *   http_tls.c      the certificate that is shown
  *   http_trust.c    whose certificates callers must show
  *   http_make.c     a certificate of our own making
@@ -35,6 +37,12 @@
 /* ---- answers in gzip's form: http_gzip.c ---- */
 /* Body in gzip's form instead of its own, when that is smaller. False: it stays as it is. */
 bool http_gzip(struct buf *body);
+/* A body that is packed piece by piece; what was added can be read at once. */
+struct http_packer;
+struct http_packer *http_packer_new(void); /* never NULL */
+void http_packer_free(struct http_packer *packer);
+/* last: the body ends behind the piece, which may be empty. */
+void http_packer_add(struct http_packer *packer, sv piece, bool last, struct buf *out);
 /* The file, packed while it is sent; its descriptor is taken. NULL, and it is as it was: enough are
  * under way. */
 struct MHD_Response *http_gzip_file(const struct http_file *file);
@@ -143,6 +151,8 @@ struct http_conns {
         struct http_conn *first, *last;
         struct http_peer *peers[PEER_SLOTS];
         unsigned n, n_places, n_crowded;
+        uint64_t n_taken;          /* connections that came, ever */
+        pthread_cond_t taken;      /* one more; for http_server_alive() */
         struct http_share shares;  /* of all */
         int lingering[LINGER_MAX]; /* sockets for the watch to read to their end */
         unsigned n_lingering;
@@ -164,6 +174,8 @@ void http_conn_close(struct http_conn *conn);
 void http_conns_end_waits(struct http_conns *all);
 /* It asks something: is there still no place for it? */
 bool http_conn_is_crowded(struct http_conn *conn);
+/* Has the other side closed, or its sending side? One poll(2). */
+bool http_conn_has_hung_up(const struct http_conn *conn);
 /* now_us: clock_mono_us(), or 0 for CONN_WORK, which has no time. */
 void http_conn_is_at(struct http_conn *conn, conn_phase phase, uint64_t now_us);
 /* End it: its thread sees a socket at its end. */
@@ -309,12 +321,25 @@ void http_conns_stop(struct http_conns *all);
 /* Is it over its time? Reads the kernel's counters of the socket. */
 bool http_conn_is_late_locked(struct http_conn *conn, uint64_t now_us);
 
+/* ---- turns of the server's threads: http_alive.c ---- */
+struct http_turns {
+    unsigned n;
+    atomic_uint n_known;
+    atomic_uint_fast64_t *since_us; /* one of each thread: since when it is in our code; 0: not */
+};
+void http_turns_init(struct http_turns *turns, unsigned n_threads);
+void http_turns_done(struct http_turns *turns);
+/* The calling thread, which is one of the library's, begins and ends a turn of ours. */
+void http_turn_begin(struct http_turns *turns);
+void http_turn_end(void);
+
 /* ---- the server ---- */
 struct http_server {
     struct MHD_Daemon *daemon;
     struct http_server_config cfg;
     struct http_conns conns;
     int listen_fd;
+    struct http_turns turns;
     char address[NI_MAXHOST + 16];
     struct {
         pthread_mutex_t lock;
@@ -348,6 +373,13 @@ struct http_exchange {
     bool last;                    /* the connection ends behind the answer */
     bool small;                   /* the answer has a body, of HTTP_HOLD_MAX at most */
     bool counted;                 /* in n_open */
+    bool chunks;                  /* the caller takes an answer of unknown length */
+    /* its answer, when that goes out while it is made: http_stream.c; else NULL */
+    struct http_stream *stream;
+    /* Then: the exchange is over, but for its memory. Has the maker ended it, too? Else it stays,
+     * and the maker clears it up. */
+    bool (*stream_over)(struct http_stream *stream);
+    bool (*stream_gone)(struct http_stream *stream); /* see http_exchange_gone() */
     char peer[INET6_ADDRSTRLEN];
     struct {
         pthread_mutex_t lock;
@@ -364,6 +396,8 @@ void http_exchange_completed(void *cls, struct MHD_Connection *conn, void **con_
                              enum MHD_RequestTerminationCode toe);
 void http_exchange_connection(void *cls, struct MHD_Connection *conn, void **context,
                               enum MHD_ConnectionNotificationCode what);
+/* Behind its end: what it had in memory is for the next one. */
+void http_exchange_leave(struct http_exchange *exchange);
 /* A spare one, when the server ends. */
 void http_exchange_free(struct http_exchange *exchange);
 /* The answer of the exchange: r is taken, headers are copied. Once per exchange. */

@@ -112,6 +112,7 @@ static bool read_head(struct http_exchange *exchange, const char *method, const 
     read_caller(exchange);
     exchange->req.crowded = http_conn_is_crowded(exchange->at);
     exchange->last = framing->chunked || exchange->req.crowded;
+    exchange->chunks = strcmp(version, "HTTP/1.1") == 0;
     return exchange->req.path.ptr != NULL;
 }
 
@@ -204,13 +205,10 @@ static bool may_go_on(struct http_exchange *exchange)
     return !exchange->req.refusal && !exchange->req.body_too_large;
 }
 
-/* Called by libmicrohttpd: with the head, with each piece of body, with the end of the body, and
- * once more after a resume. */
-enum MHD_Result http_request_go_on(void *cls, struct MHD_Connection *conn, const char *url,
-                                   const char *method, const char *version, const char *upload,
-                                   size_t *upload_size, void **con_cls)
+static enum MHD_Result go_on(struct MHD_Connection *conn, const char *url, const char *method,
+                             const char *version, const char *upload, size_t *upload_size,
+                             void **con_cls)
 {
-    (void)cls;
     struct http_exchange *exchange = *con_cls;
     if (!exchange->begun) {
         exchange->begun = true;
@@ -241,4 +239,17 @@ enum MHD_Result http_request_go_on(void *cls, struct MHD_Connection *conn, const
         return http_exchange_send(exchange);
     *upload_size = 0;
     return MHD_YES;
+}
+
+/* Called by libmicrohttpd: with the head, with each piece of body, with the end of the body, and
+ * once more after a resume. */
+enum MHD_Result http_request_go_on(void *cls, struct MHD_Connection *conn, const char *url,
+                                   const char *method, const char *version, const char *upload,
+                                   size_t *upload_size, void **con_cls)
+{
+    struct http_server *server = cls;
+    http_turn_begin(&server->turns);
+    enum MHD_Result ok = go_on(conn, url, method, version, upload, upload_size, con_cls);
+    http_turn_end();
+    return ok;
 }

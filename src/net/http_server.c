@@ -40,6 +40,7 @@ err_code http_server_start(const struct http_server_config *cfg, struct http_ser
     server->conns.ctx = cfg->ctx;
     pthread_mutex_init(&server->locked.lock, NULL);
     clock_cond_init(&server->locked.idle);
+    http_turns_init(&server->turns, cfg->n_threads);
     http_listen_name(server->listen_fd, server->address, sizeof server->address);
     /* 0: one, without a pool */
     unsigned n_threads = cfg->n_threads > 1 ? cfg->n_threads : 0;
@@ -60,6 +61,7 @@ err_code http_server_start(const struct http_server_config *cfg, struct http_ser
     if (server->daemon == NULL) {
         http_conns_stop(&server->conns);
         close(server->listen_fd);
+        http_turns_done(&server->turns);
         free(server);
         return ERR(e, ERR_IO,
                    "the HTTP server does not start: too few file descriptors or threads");
@@ -124,5 +126,6 @@ void http_server_stop(struct http_server *server, unsigned drain_ms)
     }
     pthread_mutex_destroy(&server->locked.lock);
     pthread_cond_destroy(&server->locked.idle);
+    http_turns_done(&server->turns);
     free(server);
 }

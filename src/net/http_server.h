@@ -1,5 +1,5 @@
-/* http_server.h - HTTP/1.1 on libmicrohttpd: an epoll thread pool, whole bodies in, whole answers
- * or files out.
+/* http_server.h - HTTP/1.1 on libmicrohttpd: an epoll thread pool, whole bodies in, whole answers,
+ * files or streams out.
  *
  * The handler gets a request when its body is complete. It answers exactly once, with http_reply(),
  * at once or later and from any thread; meanwhile the connection is suspended and costs no thread.
@@ -171,6 +171,10 @@ sv http_server_address(const struct http_server *server);
 unsigned http_server_connections(struct http_server *server);
 /* Handshakes of TLS so far: that were done, and that came to nothing. */
 void http_server_handshakes(struct http_server *server, uint64_t *done, uint64_t *failed);
+/* Does it still do its work? No thread is in one call of the handler for longer than stuck_us, and
+ * a connection of our own to its address is taken within wait_us. Without a descriptor for that the
+ * threads alone count. For a watchdog; one caller at a time. */
+bool http_server_alive(struct http_server *server, uint64_t stuck_us, uint64_t wait_us);
 /* No new connections; waits until the exchanges under way are answered, at most drain_ms. */
 void http_server_stop(struct http_server *server, unsigned drain_ms);
 
@@ -185,6 +189,27 @@ MUST_USE bool http_room(struct http_exchange *exchange, size_t len);
  * HTTP_PACK_MIN or more goes out in gzip's form to a caller that takes it (Accept-Encoding). */
 void http_reply(struct http_exchange *exchange, unsigned status, const struct http_header *headers,
                 size_t n_headers, struct buf *body);
+
+/* ---- an answer that goes out while it is made: http_stream.c ---- */
+struct http_stream;                   /* one thread makes it */
+#define HTTP_STREAM_ROOM (256u << 10) /* bytes that are made and not sent yet */
+/* Does the caller take one? HTTP/1.0 has no chunks: there an answer that breaks looks whole. */
+bool http_may_stream(const struct http_exchange *exchange);
+/* Begin the answer; its body follows, in chunks. Headers are copied. The request's body is given
+ * back; all else of the exchange and its request is valid until http_stream_end(). Never NULL
+ * (aborts when the machine is out).
+ *   may_gzip  packed on the way for who takes it */
+struct http_stream *http_stream_begin(struct http_exchange *exchange, unsigned status,
+                                      const struct http_header *headers, size_t n_headers,
+                                      bool may_gzip);
+/* More of the body. Waits for room, wait_ms at most.
+ *   taken  how many of the bytes; fewer, or none: there is no room for more now
+ * ERR_CANCELLED: the caller has gone. */
+MUST_USE err_code http_stream_put(struct http_stream *stream, sv bytes, unsigned wait_ms,
+                                  size_t *taken, struct err *e);
+/* The exchange ends with it. What was put goes out; behind that comes the end of the body, or, when
+ * it is not whole, that of the connection. */
+void http_stream_end(struct http_stream *stream, bool whole);
 
 /* ---- a file as answer: http_file.c ---- */
 struct cipher;
@@ -204,6 +229,10 @@ struct http_file {
  * Answers the status. Source: RFC 9110. */
 unsigned http_reply_file(struct http_exchange *exchange, const struct http_header *headers,
                          size_t n_headers, const struct http_file *file, uint64_t *sent);
+/* The bytes of the file that http_reply_file() will read, of offset, len, etag, modified_ms and
+ * may_gzip; *len is 0 when it reads none. */
+void http_file_part(const struct http_request *req, const struct http_file *file, uint64_t *first,
+                    uint64_t *len);
 /* The status that http_reply_file() will answer: asked before, because the request is gone then. */
 unsigned http_file_status(const struct http_request *req, const struct http_file *file);
 

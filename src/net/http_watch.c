@@ -162,6 +162,7 @@ err_code http_conns_start(struct http_conns *all, const struct http_limits *limi
     *all = (struct http_conns){ .limits = *limits };
     pthread_mutex_init(&all->locked.lock, NULL);
     pthread_cond_init(&all->locked.none_waits, NULL);
+    clock_cond_init(&all->locked.taken);
     all->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     all->shake_fd = epoll_create1(EPOLL_CLOEXEC);
     if (all->wake_fd < 0 || all->shake_fd < 0 ||
@@ -172,6 +173,7 @@ err_code http_conns_start(struct http_conns *all, const struct http_limits *limi
         if (all->shake_fd >= 0)
             (void)close(all->shake_fd);
         pthread_cond_destroy(&all->locked.none_waits);
+        pthread_cond_destroy(&all->locked.taken);
         pthread_mutex_destroy(&all->locked.lock);
         return ERR(e, ERR_IO,
                    "the HTTP server does not start: too few file descriptors or threads");
@@ -190,5 +192,6 @@ void http_conns_stop(struct http_conns *all)
     (void)close(all->wake_fd);
     (void)close(all->shake_fd);
     pthread_cond_destroy(&all->locked.none_waits);
+    pthread_cond_destroy(&all->locked.taken);
     pthread_mutex_destroy(&all->locked.lock);
 }

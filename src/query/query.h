@@ -64,6 +64,8 @@ struct query {
     unsigned depth;
     bool goes_by[QUERY_TYPES_MAX]; /* types that its chains and _has looked at */
     bool asks_created;             /* a clause is about createdAt */
+    /* the caller's to set: a match that nothing was asked about comes without its tree */
+    bool no_trees;
     /* a compartment: */
     struct search_id owner; /* type FHIR_TYPE_NONE: none */
     /* Index in types of the place where the owner itself is given. At the other places of its type,
@@ -117,7 +119,7 @@ MUST_USE err_code query_walk_open(const struct query *query, const struct query_
                                   struct query_walk **out, struct err *e);
 struct query_match { /* valid until the next call */
     struct store_version v;
-    yyjson_val *root;
+    yyjson_val *root; /* NULL: see query.no_trees */
 };
 /* The next match. ERR_EOF: there are no more. ERR_TIMEOUT: until_us (0: no end) is over, and
  * query_walk_place() is where to go on. */

@@ -127,19 +127,21 @@ static err_code use_ids(struct query_walk *walk, const struct query_clause *clau
     return ERR_OK;
 }
 
-/* Drivers for every criterion of a clause. False: one of them has none. */
+/* Drivers for every criterion of a clause. False: one of them has none, or too many ranges for the
+ * arena, which is then as it was. */
 static bool drivers_of(struct query_walk *walk, const struct query_clause *clause,
                        struct search_driver **out)
 {
+    const arena_mark before = arena_mark_get(walk->drivers_arena);
     struct search_driver *driver = arena_calloc(walk->drivers_arena, clause->n + 1, sizeof *driver);
-    if (driver == NULL)
-        return false;
-    for (size_t i = 0; i < clause->n; i++)
-        if (!search_ranges(&clause->any[i], walk->type, walk->drivers_arena, &driver[i]) ||
-            driver[i].form > store_index_form(walk->q->src.st))
-            return false;
+    bool ok = driver != NULL;
+    for (size_t i = 0; i < clause->n && ok; i++)
+        ok = search_ranges(&clause->any[i], walk->type, walk->drivers_arena, &driver[i]) &&
+             driver[i].form <= store_index_form(walk->q->src.st);
+    if (!ok)
+        arena_rewind(walk->drivers_arena, before);
     *out = driver;
-    return true;
+    return ok;
 }
 
 static err_code count_entries(struct query_walk *walk, const struct search_driver *driver, size_t n,
@@ -178,11 +180,25 @@ static err_code open_sieves(struct query_walk *walk, size_t chosen, struct err *
     return ERR_OK;
 }
 
-static err_code choose(struct query_walk *walk, struct err *e)
+/* The clause that is walked is the one that the place names. */
+static err_code go_on(struct query_walk *walk, struct err *e)
+{
+    const int at = walk->place.clause;
+    if (at < 0)
+        return ERR_OK;
+    if ((size_t)at < walk->clauses.n_guiding &&
+        drivers_of(walk, clause_at(walk, (size_t)at), &walk->drivers))
+        return ERR_OK;
+    return ERR(e, ERR_INVALID, "Invalid pagination token: it is not of this search");
+}
+
+/* That with the fewest entries. Its drivers are made once: they may be large. */
+static err_code shortest(struct query_walk *walk, size_t *entries, struct err *e)
 {
     size_t best = PROBE + 1;
     int chosen = -1;
-    for (size_t i = 0; i < walk->clauses.n_guiding && !walk->resuming; i++) {
+    for (size_t i = 0; i < walk->clauses.n_guiding; i++) {
+        const arena_mark before = arena_mark_get(walk->drivers_arena);
         struct search_driver *driver;
         size_t n = PROBE;
         if (!drivers_of(walk, clause_at(walk, i), &driver))
@@ -194,20 +210,28 @@ static err_code choose(struct query_walk *walk, struct err *e)
                               query_clause_rank(clause_at(walk, (size_t)chosen)))) {
             best = n;
             chosen = (int)i;
+            walk->drivers = driver;
+        } else {
+            arena_rewind(walk->drivers_arena, before);
         }
     }
-    if (walk->resuming)
-        chosen = walk->place.clause;
     walk->place.clause = chosen;
+    *entries = best;
+    return ERR_OK;
+}
+
+static err_code choose(struct query_walk *walk, struct err *e)
+{
+    size_t best = 0;
+    TRY(walk->resuming ? go_on(walk, e) : shortest(walk, &best, e));
+    const int chosen = walk->place.clause;
     if (chosen < 0) {
         walk->how = BY_SCAN;
         return ERR_OK;
     }
     walk->how = BY_INDEX;
-    bool known = (size_t)chosen < walk->clauses.n_guiding;
-    walk->n_drivers = known ? clause_at(walk, (size_t)chosen)->n : 0;
-    if (!known || !drivers_of(walk, clause_at(walk, (size_t)chosen), &walk->drivers) ||
-        walk->place.driver > walk->n_drivers)
+    walk->n_drivers = clause_at(walk, (size_t)chosen)->n;
+    if (walk->place.driver > walk->n_drivers)
         return ERR(e, ERR_INVALID, "Invalid pagination token: it is not of this search");
     return walk->resuming || (best >= SIEVE_MIN && walk->clauses.n_guiding > 1)
                ? open_sieves(walk, (size_t)chosen, e)
@@ -361,7 +385,7 @@ static bool is_owner_elsewhere(const struct query_walk *walk, sv id)
 static err_code examine(struct query_walk *walk, struct candidate *c, struct query_match *out,
                         bool *met, struct err *e)
 {
-    yyjson_doc *doc;
+    yyjson_doc *doc = NULL;
     bool may, there;
     *met = false;
     TRY(ask_sieves(walk, c->number, &may, e));
@@ -370,7 +394,8 @@ static err_code examine(struct query_walk *walk, struct candidate *c, struct que
     TRY(read_candidate(walk, c, &there, e));
     if (!there || is_owner_elsewhere(walk, c->v.id))
         return ERR_OK;
-    TRY(json_read(walk->scratch, c->v.body.json, LIMIT_RESOURCE_DEPTH + 1, &doc, e));
+    if (!walk->q->no_trees || walk->clauses.n || walk->clauses.n_filters)
+        TRY(json_read(walk->scratch, c->v.body.json, LIMIT_RESOURCE_DEPTH + 1, &doc, e));
     struct search_subject s = { walk->type, c->v.id, c->v.instant_ms, yyjson_doc_get_root(doc),
                                 c->v.instant_ms };
     bool meets = true;

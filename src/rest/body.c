@@ -79,8 +79,7 @@ err_code rest_form_body(struct rest_call *call, struct err *e)
 
 /* ---- Parameters ---- */
 
-/* The primitive in value[x], as a query would say it. */
-static sv value_of(yyjson_val *parameter)
+sv rest_parameter_value(yyjson_val *parameter)
 {
     yyjson_obj_iter it = yyjson_obj_iter_with(parameter);
     yyjson_val *key;
@@ -110,7 +109,7 @@ static err_code add_parameters(struct rest_call *call, yyjson_val *root, struct 
         return arena_oom(call->a, e);
     yyjson_arr_iter it = yyjson_arr_iter_with(list);
     while ((one = yyjson_arr_iter_next(&it)) != NULL) {
-        sv name = json_string(json_get(one, "name")), value = value_of(one);
+        sv name = json_string(json_get(one, "name")), value = rest_parameter_value(one);
         if (name.len == 0 || value.ptr == NULL || memchr(name.ptr, 0, name.len) ||
             memchr(value.ptr, 0, value.len))
             return ERR(e, ERR_INVALID,

@@ -113,6 +113,14 @@ err_code rest_quota_open(struct rest_call *call, sv peer, struct err *e)
     return quota_ask(call, call->service->strangers, &ask, e);
 }
 
+err_code rest_newest(const struct rest_call *call, uint64_t *t, struct err *e)
+{
+    struct store_commit last;
+    TRY(store_last(call->st, &last, e));
+    *t = last.t;
+    return ERR_OK;
+}
+
 struct query_source rest_query_source(const struct rest_call *call, uint64_t as_of)
 {
     return (struct query_source){ .st = call->st,

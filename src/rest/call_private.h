@@ -20,6 +20,7 @@ struct rest_asked_list;  /* write/condition_private.h */
 struct rest_clock;       /* fair/clock_private.h */
 struct rest_entry;       /* write/bundle_private.h */
 struct rest_interaction; /* route_private.h */
+struct rest_stream;      /* stream_private.h */
 
 /* A list is only ever assigned as a whole, so that no failure leaves a length beside another
  * list. */
@@ -109,13 +110,15 @@ struct rest_call {
     fhir_type member_type; /* of a compartment; FHIR_TYPE_NONE: members of all types */
     struct rest_param_list params;
     bool in_bundle;
-    struct trail *trail; /* of the request, in the audit log; NULL: none */
-    size_t text_max;     /* bytes of a resource that is written; 0: LIMIT_DATA_BODY_BYTES */
-    uint64_t as_of;      /* reads see this commit; 0: the newest */
-    bool only_check;     /* a read is only asked whether it is well formed */
-    bool is_small;       /* rest_read_is_small() said so */
+    const struct http_request *http; /* NULL: it is an entry of a Bundle */
+    struct trail *trail;             /* of the request, in the audit log; NULL: none */
+    size_t text_max; /* bytes of a resource that is written; 0: LIMIT_DATA_BODY_BYTES */
+    uint64_t as_of;  /* reads see this commit; 0: the newest */
+    bool only_check; /* a read is only asked whether it is well formed */
+    bool is_small;   /* rest_read_is_small() said so */
     const struct store_version *at_hand; /* then: what it found; NULL: nothing */
-    struct rest_clock *clock; /* NULL: there is no request, and the call may take any time */
+    struct rest_clock *clock;   /* NULL: there is no request, and the call may take any time */
+    struct rest_stream *stream; /* by which a long answer goes out; NULL: it is whole */
     /* Of an entry of a transaction, else NULL: */
     const struct rest_scope *scope;
     struct rest_asked_list *asked; /* conditional writes note here what they searched for */
@@ -170,6 +173,8 @@ bool rest_wants_body(const struct rest_call *call);
 bool rest_is_conditional(const struct rest_call *call);
 /* Is it a conditional delete with _count: of as many as match, up to that? */
 bool rest_is_delete_of_several(const struct rest_call *call);
+/* t of the newest commit, as of store_last(). */
+MUST_USE err_code rest_newest(const struct rest_call *call, uint64_t *t, struct err *e);
 /* What the call's queries are asked of, as of a commit. They show what the caller may search. */
 struct query_source rest_query_source(const struct rest_call *call, uint64_t as_of);
 /* The same for what comes beside matches: it shows what the caller may read. */

@@ -40,6 +40,8 @@ const struct rest_need rest_needs[] = {
     { "erase", REST_NEEDS_NOTHING, 0 },
     { "purge", REST_NEEDS_NOTHING, 0 },
     { "bulk-delete", REST_NEEDS_NOTHING, 0 },
+    /* and of the view's type, rest/view/run.c */
+    { "viewdefinition-run", REST_NEEDS_ANY, SMART_R | SMART_S },
     { "capabilities", REST_NEEDS_NOTHING, 0 },
     { "smart-configuration", REST_NEEDS_NOTHING, 0 },
 };

@@ -62,9 +62,10 @@ static bool is_json(sv kind)
 err_code rest_check_format(const struct rest_call *call, struct err *e)
 {
     sv format = rest_param(call, "_format"), rest = call->in.accept, one;
-    /* These answer with plain JSON and NDJSON, whatever the caller prefers. */
+    /* These answer with plain JSON and NDJSON, whatever the caller prefers; a view's rows come in
+     * forms of their own. */
     if (call->it->shape == REST_EXPORT_STATUS || call->it->shape == REST_EXPORT_FILE ||
-        call->it->shape == REST_SMART)
+        call->it->shape == REST_SMART || call->it->shape == REST_VIEW_RUN)
         return ERR_OK;
     /* The Binary's own type decides. */
     if (rest_binary_reads(call))

@@ -7,6 +7,7 @@
 #include "rest/export/export_private.h"
 #include "rest/read/read_private.h"
 #include "rest/route_private.h"
+#include "rest/view/view_private.h"
 #include "rest/write/write_private.h"
 
 /* One path, one method: one interaction. Documentation and CapabilityStatement print from here. */
@@ -65,6 +66,8 @@ const struct rest_interaction rest_interactions[] = {
     { "GET", REST_PURGE_STATUS, "purge", "DescribeFHIRBulkDeleteJob", rest_erase_status, false },
     { "GET", REST_BULK_STATUS, "bulk-delete", "DescribeFHIRBulkDeleteJob", rest_erase_status,
       false },
+    { "POST", REST_VIEW_RUN, "viewdefinition-run", "SearchWithPost", rest_view_run, false,
+      OPERATION_OF_SQL("$viewdefinition-run"), NULL },
     { "GET", REST_METADATA, "capabilities", "GetCapabilities", rest_metadata, true },
     { "GET", REST_SMART, "smart-configuration", "GetCapabilities", rest_smart_configuration, true },
 };

@@ -370,7 +370,7 @@ static void statement(struct rest_call *call, struct json_writer *w)
     json_kv_str(w, "fhirVersion", SV_LIT("4.0.1"));
     strings(w, "format", "application/fhir+json", "json");
     if (offers("patch"))
-        strings(w, "patchFormat", "application/json-patch+json", NULL);
+        strings(w, "patchFormat", "application/json-patch+json", "application/fhir+json");
     json_key(w, "rest");
     json_arr(w);
     rest_of(w, call);

@@ -27,6 +27,8 @@ MUST_USE err_code rest_read_date(struct rest_call *call, const char *what, sv va
                                  int64_t *hi, struct err *e);
 
 /* ---- body.c ---- */
+/* The primitive in value[x] of a parameter, as a query would say it; SV_NONE: there is none. */
+sv rest_parameter_value(yyjson_val *parameter);
 /* The text without the byte order mark that it may begin with. */
 sv rest_without_mark(sv text);
 /* A media type may say which version of FHIR it means: "application/fhir+json; fhirVersion=4.0".

@@ -14,6 +14,7 @@
 #include "rest/read/read_private.h"
 #include "rest/rest_private.h"
 #include "rest/route_private.h"
+#include "rest/stream_private.h"
 #include "rest/token_private.h"
 #include "rest/who_private.h"
 
@@ -38,6 +39,7 @@
 struct exchange { /* owned by the request's arena */
     struct rest_call call;
     struct rest_clock clock;
+    struct rest_stream stream;
     struct datastore_held *held;
     struct rest_who who;
     sv id;                  /* of the data store, as the path has it */
@@ -238,11 +240,30 @@ static void leave_with_body(struct exchange *ex, const struct http_header *h, si
                        ex->request_id, call->caller.access_key_id);
 }
 
+/* An answer that has begun. Its record and its status are told already. */
+static void leave_with_stream(struct exchange *ex)
+{
+    struct rest_call *call = &ex->call;
+    if (call->st)
+        store_registry_release(call->service->cfg.stores, call->st);
+    arena_free(ex->of_grant);
+    call->grant = NULL;
+    buf_done(&call->out.body);
+    struct datastore_held *held = ex->held;
+    /* ex may be freed by this; its texts are those of held */
+    rest_stream_end(call, ex->rc, &ex->e);
+    datastore_release(&held);
+}
+
 static void leave(struct exchange *ex)
 {
     struct rest_call *call = &ex->call;
     struct service *service = call->service;
     struct http_header h[16];
+    if (ex->stream.out) {
+        leave_with_stream(ex);
+        return;
+    }
     if (ex->rc != ERR_OK)
         answer_error(ex);
     if (call->out.body.len && !call->out.as_it_is &&
@@ -269,7 +290,9 @@ static void leave_late(void *exchange)
 
 static struct workers *pool_of(struct service *service, const struct rest_call *call)
 {
-    return rest_is_bundle(call->it) ? service->rest->bundle_workers : service->rest->workers;
+    return rest_is_bundle(call->it)           ? service->rest->bundle_workers
+           : call->it->shape == REST_VIEW_RUN ? service->rest->stream_workers
+                                              : service->rest->workers;
 }
 
 /* To ask scopes about a resource may take as long as a search of it, unless it is small. */
@@ -293,6 +316,9 @@ static void work(struct service *service, void *ctx)
         rest_clock_start(&ex->clock, service, pool_of(service, call), ex->x,
                          call->caller.access_key_id, call->ds->id);
         call->clock = &ex->clock;
+        ex->stream = (struct rest_stream){ ex->x, ex->request_id, pool_of(service, call),
+                                           sv_from(call->it->name), .out = NULL };
+        call->stream = &ex->stream;
     }
     if (ex->rc == ERR_OK)
         ex->rc = call->it->fn(call, &ex->e);
@@ -370,7 +396,9 @@ static void handle(struct service *service, struct http_exchange *x, const char 
         ex = &full;
     ex->x = x;
     ex->request_id = request_id;
-    ex->call = (struct rest_call){ .service = service, .a = req->arena, .trail = trail_of(x) };
+    ex->call = (struct rest_call){
+        .service = service, .a = req->arena, .http = req, .trail = trail_of(x)
+    };
     buf_init(&ex->call.out.body, BODY_MAX);
     rest_headers_in(&ex->call, req);
     ex->rc = oom ? arena_oom(req->arena, &ex->e) : enter(ex, &ex->e);
@@ -401,6 +429,7 @@ static err_code start(struct service *service, struct err *e)
     if (service_takes_tokens(service))
         TRY(workers_start(service, ASKERS, ASKERS_WAITING, &r->askers, e));
     TRY(workers_start(service, LIMIT_BUNDLES, LIMIT_BUNDLES_WAITING, &r->bundle_workers, e));
+    TRY(workers_start(service, LIMIT_STREAMS, LIMIT_STREAMS_WAITING, &r->stream_workers, e));
     return late_new(&r->late, e);
 }
 
@@ -413,6 +442,7 @@ static void stop(struct service *service)
     workers_stop(r->askers);
     workers_stop(r->workers);
     workers_stop(r->bundle_workers);
+    workers_stop(r->stream_workers);
     late_free(r->late);
     polls_free(r->polls);
     lane_free(r->lane);

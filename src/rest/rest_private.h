@@ -13,6 +13,7 @@ struct rest {
     struct workers *workers; /* for writes and searches */
     /* Few, so that single requests go on beside large Bundles. */
     struct workers *bundle_workers;
+    struct workers *stream_workers; /* for answers that go out while they are made */
     struct workers
         *askers; /* for tokens whose provider may have to be asked; NULL: none are taken */
     struct late *late;

@@ -27,6 +27,10 @@ static const struct shape {
     { REST_SYSTEM_HISTORY, { "_history" } },
     { REST_SYSTEM_SEARCH, { "_search" } },
     { REST_EXPORT_SYSTEM, { "$export" } },
+    { REST_VIEW_RUN, { "$viewdefinition-run" } },
+    /* R4 has no such type, and clients of R6 call it there; older drafts had the last name */
+    { REST_VIEW_RUN, { "ViewDefinition", "$viewdefinition-run" } },
+    { REST_VIEW_RUN, { "ViewDefinition", "$run" } },
     { REST_ERASE_STATUS, { "$erase", ID } },
     { REST_PURGE_STATUS, { "$purge", ID } },
     { REST_BULK_STATUS, { "$bulk-delete", ID } },

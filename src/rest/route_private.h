@@ -40,6 +40,7 @@ struct rest_interaction {
         REST_ERASE_STATUS,     /* $erase/JOB */
         REST_PURGE_STATUS,     /* $purge/JOB */
         REST_BULK_STATUS,      /* $bulk-delete/JOB */
+        REST_VIEW_RUN,         /* $viewdefinition-run */
         REST_N_SHAPES,
     } shape;
     const char *name;   /* of the interaction, for the log */
@@ -51,6 +52,7 @@ struct rest_interaction {
     const char *of;         /* types it is called on, by comma; "*" all; NULL: on [base] */
 };
 #define OPERATION_OF_HL7(id)  "http://hl7.org/fhir/OperationDefinition/" id
+#define OPERATION_OF_SQL(id)  "http://sql-on-fhir.org/OperationDefinition/" id
 #define OPERATION_OF_BULK(id) "http://hl7.org/fhir/uv/bulkdata/OperationDefinition/" id
 
 /* ---- interactions.c ---- */

@@ -1,16 +1,19 @@
 /* conn.c - one connection: an easy handle in a multi handle of its own.
  *
- * The multi handle is driven here. It waits for the peer in slices of at most 50 ms, because a
- * cancel is a flag that no event comes with; so a cancel is seen soon, and a peer without any
- * progress is given up after timeout_ms. A reader takes an answer piece by piece: the write
+ * The multi handle is driven here. It waits for the peer in slices, because a cancel is a flag that
+ * no event comes with; so a cancel is seen soon, and a peer without any progress is given up after
+ * timeout_ms. The first slice is of 50 ms. While the peer is silent, as it is while it copies an
+ * object, each is twice the one before, up to 400 ms: eight connections that wake up twenty times a
+ * second cost more than what they ask for. A reader takes an answer piece by piece: the write
  * callback pauses the transfer while the window is full. The multi handle keeps the TCP connection
  * between calls. */
 #include "s3/s3_private.h"
 
 #include "base/clock.h"
 
-#define CONN_SLICE_MS 50
-#define UPLOAD_BUFFER 262144L /* bytes, of a large body: stays in the processor's cache */
+#define CONN_SLICE_MS  50u     /* while bytes move */
+#define CONN_SLICE_MAX 400u    /* while none do; as late can a cancel be seen */
+#define UPLOAD_BUFFER  262144L /* bytes, of a large body: stays in the processor's cache */
 
 static size_t on_send(char *dst, size_t size, size_t n, void *ctx)
 {
@@ -166,6 +169,7 @@ void s3_conn_start(struct s3_conn *conn, const struct s3_wire *w)
 void s3_conn_touch(struct s3_conn *conn)
 {
     conn->moved_at_us = clock_mono_us();
+    conn->slice_ms = CONN_SLICE_MS;
 }
 
 /* Bytes in either direction, headers included. */
@@ -192,6 +196,17 @@ static bool finished(struct s3_conn *conn)
     return conn->done;
 }
 
+/* For how long to wait at most. Nothing of the peer is missed: its bytes end the wait. */
+static int next_slice(struct s3_conn *conn, uint64_t now_us)
+{
+    const uint64_t end_us = conn->moved_at_us + (uint64_t)conn->client->timeout_ms * 1000;
+    const uint64_t left_ms = end_us > now_us ? (end_us - now_us) / 1000 : 0;
+    const unsigned ms = conn->slice_ms;
+    conn->slice_ms = ms * 2 < CONN_SLICE_MAX ? ms * 2 : CONN_SLICE_MAX;
+    /* a stall is seen when it is one */
+    return (int)(left_ms < ms ? left_ms + 1 : ms);
+}
+
 s3_conn_state s3_conn_step(struct s3_conn *conn)
 {
     const struct s3_client *client = conn->client;
@@ -212,14 +227,14 @@ s3_conn_state s3_conn_step(struct s3_conn *conn)
     curl_off_t m = moved(conn);
     if (m != conn->moved) {
         conn->moved = m;
-        conn->moved_at_us = now_us;
+        s3_conn_touch(conn);
     } else if (now_us - conn->moved_at_us > (uint64_t)client->timeout_ms * 1000) {
         return CONN_STALLED;
     }
     /* the reader has something to do */
     if (conn->window_to != had || conn->paused)
         return CONN_RUNNING;
-    if (curl_multi_poll(conn->multi, NULL, 0, CONN_SLICE_MS, NULL) != CURLM_OK) {
+    if (curl_multi_poll(conn->multi, NULL, 0, next_slice(conn, now_us), NULL) != CURLM_OK) {
         conn->result = CURLE_FAILED_INIT;
         return CONN_DONE;
     }

@@ -13,11 +13,17 @@ struct reader {
     struct s3_attempts at;
     char *bucket_key; /* both, one after the other */
     sv bucket, key;
-    char etag[200];    /* of the first answer; "" before it */
-    uint64_t offset;   /* next byte that the caller gets */
-    uint64_t size;     /* of the whole object, once known */
-    bool known, began; /* this transfer's head was checked */
+    struct s3_whole whole; /* as the first answer said; its ETag is "" before */
+    uint64_t offset;       /* next byte that the caller gets */
+    uint64_t end;          /* behind the last one that he wants; UINT64_MAX: the object's */
+    bool known, began;     /* this transfer's head was checked */
 };
+
+/* Behind the last byte that there is to get. */
+static uint64_t stop_of(const struct reader *reader)
+{
+    return reader->end < reader->whole.bytes ? reader->end : reader->whole.bytes;
+}
 
 static void drop(struct reader *reader)
 {
@@ -35,11 +41,14 @@ static err_code start(struct reader *reader, struct err *e)
     struct s3_request request = {
         .op = "GetObject", .method = "GET", .bucket = reader->bucket, .key = reader->key
     };
-    if (reader->offset) {
-        int n = snprintf(range, sizeof range, "bytes=%llu-", (unsigned long long)reader->offset);
-        s3_request_header(&request, "range", sv_make(range, (size_t)n));
-    }
-    s3_request_header(&request, "if-match", sv_from(reader->etag));
+    int n = 0;
+    if (reader->end != UINT64_MAX)
+        n = snprintf(range, sizeof range, "bytes=%llu-%llu", (unsigned long long)reader->offset,
+                     (unsigned long long)reader->end - 1);
+    else if (reader->offset)
+        n = snprintf(range, sizeof range, "bytes=%llu-", (unsigned long long)reader->offset);
+    s3_request_header(&request, "range", sv_make(range, (size_t)n));
+    s3_request_header(&request, "if-match", sv_from(reader->whole.etag));
     reader->conn = s3_client_conn_take(reader->client);
     err_code rc = s3_request_start(reader->client, &request, &reader->at, NULL, true, reader->conn,
                                    &reader->headers, e);
@@ -64,18 +73,18 @@ static err_code check_head(struct reader *reader, struct err *e)
 {
     sv etag = s3_conn_header(reader->conn, "etag");
     uint64_t size = 0;
-    if (etag.len >= sizeof reader->etag)
+    if (etag.len >= sizeof reader->whole.etag)
         return ERR(e, ERR_PEER, "S3 GetObject: the ETag is too long");
     if (s3_conn_status(reader->conn) == 206
             ? !range_fits(s3_conn_header(reader->conn, "content-range"), reader->offset, &size)
             : reader->offset != 0 ||
                   !sv_to_u64(s3_conn_header(reader->conn, "content-length"), &size))
         return ERR(e, ERR_PEER, "S3 GetObject: the answer is not the range that was asked for");
-    if (reader->known && (size != reader->size || !sv_eq(etag, sv_from(reader->etag))))
+    if (reader->known && (size != reader->whole.bytes || !sv_eq(etag, sv_from(reader->whole.etag))))
         return ERR(e, ERR_PEER, "S3 GetObject: the object changed while it was read");
-    memcpy(reader->etag, etag.ptr ? etag.ptr : "", etag.len);
-    reader->etag[etag.len] = 0;
-    reader->size = size;
+    memcpy(reader->whole.etag, etag.ptr ? etag.ptr : "", etag.len);
+    reader->whole.etag[etag.len] = 0;
+    reader->whole.bytes = size;
     reader->known = true;
     reader->began = true;
     return ERR_OK;
@@ -99,7 +108,7 @@ static err_code failed(struct reader *reader, s3_conn_state st, struct err *e)
 static err_code advance(struct reader *reader, bool head_only, struct err *e)
 {
     for (;;) {
-        if (reader->known && reader->offset >= reader->size) {
+        if (reader->known && reader->offset >= stop_of(reader)) {
             /* let curl see the end: the connection can stay */
             if (reader->conn)
                 (void)s3_conn_step(reader->conn);
@@ -129,7 +138,7 @@ static err_code advance(struct reader *reader, bool head_only, struct err *e)
             continue;
         /* the end, seen above */
         if (st == CONN_DONE && good && reader->conn->result == CURLE_OK &&
-            reader->offset >= reader->size)
+            reader->offset >= stop_of(reader))
             continue;
         /* fewer bytes than the head promised */
         if (st == CONN_DONE && good && reader->conn->result == CURLE_OK)
@@ -144,7 +153,7 @@ static err_code reader_read(void *ctx, void *dst, size_t cap, size_t *n, struct 
     if (reader->conn)
         s3_conn_touch(reader->conn);
     TRY(advance(reader, false, e));
-    uint64_t left = reader->size - reader->offset;
+    uint64_t left = stop_of(reader) - reader->offset;
     size_t take = s3_conn_drain(reader->conn, dst, left < cap ? (size_t)left : cap);
     reader->offset += take;
     reader->at = (struct s3_attempts){ .has_token = reader->at.has_token };
@@ -160,14 +169,15 @@ static void reader_close(void *ctx)
     free(reader);
 }
 
-err_code s3_object_open(struct s3_client *client, sv bucket, sv key, uint64_t offset,
-                        struct byte_reader *out, struct err *e)
+static err_code open_to(struct s3_client *client, sv bucket, sv key, uint64_t offset, uint64_t end,
+                        struct byte_reader *out, struct s3_whole *whole, struct err *e)
 {
     struct reader *reader = calloc(1, sizeof *reader);
     if (reader == NULL)
         abort();
     reader->client = client;
     reader->offset = offset;
+    reader->end = end;
     reader->bucket_key = malloc(bucket.len + key.len + 1);
     if (reader->bucket_key == NULL)
         abort();
@@ -181,7 +191,7 @@ err_code s3_object_open(struct s3_client *client, sv bucket, sv key, uint64_t of
     /* 416: nothing from offset on, and nothing to resume */
     if (rc == ERR_EOF && !reader->known) {
         reader->known = true;
-        reader->size = offset;
+        reader->whole.bytes = offset;
         rc = ERR_OK;
     }
     /* an empty object: the first read says so */
@@ -192,5 +202,22 @@ err_code s3_object_open(struct s3_client *client, sv bucket, sv key, uint64_t of
         return err_pass(e, &why);
     }
     *out = (struct byte_reader){ reader_read, reader_close, reader };
+    *whole = reader->whole;
     return ERR_OK;
+}
+
+err_code s3_object_open(struct s3_client *client, sv bucket, sv key, uint64_t offset,
+                        struct byte_reader *out, struct err *e)
+{
+    struct s3_whole whole;
+    return open_to(client, bucket, key, offset, UINT64_MAX, out, &whole, e);
+}
+
+err_code s3_object_open_part(struct s3_client *client, sv bucket, sv key, uint64_t offset,
+                             uint64_t len, struct byte_reader *out, struct s3_whole *whole,
+                             struct err *e)
+{
+    assert(len > 0);
+    return open_to(client, bucket, key, offset,
+                   len < UINT64_MAX - offset ? offset + len : UINT64_MAX, out, whole, e);
 }

@@ -107,6 +107,15 @@ MUST_USE err_code s3_object_delete(struct s3_client *client, sv bucket, sv key, 
  * changed. */
 MUST_USE err_code s3_object_open(struct s3_client *client, sv bucket, sv key, uint64_t offset,
                                  struct byte_reader *out, struct err *e);
+/* Which object a reader is of, as the first answer said. */
+struct s3_whole {
+    uint64_t bytes;
+    char etag[200]; /* "" when the server gives none */
+};
+/* Likewise, of at most len bytes from offset on: no more than these are asked for. */
+MUST_USE err_code s3_object_open_part(struct s3_client *client, sv bucket, sv key, uint64_t offset,
+                                      uint64_t len, struct byte_reader *out, struct s3_whole *whole,
+                                      struct err *e);
 /* Keys below prefix, in S3's order, page by page. each() may return false to stop. */
 typedef bool (*s3_list_fn)(void *ctx, sv key, uint64_t size);
 MUST_USE err_code s3_object_list(struct s3_client *client, sv bucket, sv prefix, s3_list_fn each,

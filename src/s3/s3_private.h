@@ -118,6 +118,7 @@ struct s3_conn {
     CURLcode result; /* once CONN_DONE */
     curl_off_t moved;
     uint64_t moved_at_us;
+    unsigned slice_ms; /* for how long the next wait is at most */
 };
 struct s3_conn *s3_conn_new(const struct s3_client *client);
 void s3_conn_free(struct s3_conn *conn);

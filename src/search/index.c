@@ -134,10 +134,8 @@ static void list_unique(struct listing *l)
     uint16_t param;
     for (sv rest = sv_make(copy, len); search_index_next(&rest, &param, &values[n]);)
         n++;
-    qsort(values, n, sizeof *values, sv_by_bytes);
+    n = sv_sort_once(values, n);
     for (size_t i = 0; i < n; i++) {
-        if (i && sv_eq(values[i], values[i - 1]))
-            continue;
         uint16_t head[2] = { (uint16_t)values[i].len, l->param };
         memcpy(l->out->ptr + at, head, sizeof head);
         memcpy(l->out->ptr + at + sizeof head, values[i].ptr, values[i].len);
@@ -247,17 +245,23 @@ struct first {
     uint8_t len;         /* 0: none yet */
 };
 
+/* They are sorted and apart, and there may be one for each member of a Group: so it can only be the
+ * last that does not begin behind the value. */
 static bool within(const struct search_driver *d, sv v)
 {
-    for (size_t i = 0; i < d->n; i++) {
-        const struct search_range *r = &d->ranges[i];
-        /* they are sorted */
+    size_t lo = 0, hi = d->n;
+    while (lo < hi) {
+        const size_t mid = lo + (hi - lo) / 2;
+        const struct search_range *r = &d->ranges[mid];
         if (sv_cmp(v, sv_make(r->from, r->from_len)) < 0)
-            return false;
-        if (r->to_len == 0 || sv_cmp(v, sv_make(r->to, r->to_len)) < 0)
-            return true;
+            hi = mid;
+        else
+            lo = mid + 1;
     }
-    return false;
+    if (lo == 0)
+        return false;
+    const struct search_range *r = &d->ranges[lo - 1];
+    return r->to_len == 0 || sv_cmp(v, sv_make(r->to, r->to_len)) < 0;
 }
 
 static void first_entry(void *ctx, sv value)

@@ -16,9 +16,10 @@ struct parse {
     sv name; /* for errors */
 };
 
-/* Cut at the first c that no backslash stands before. */
+/* Cut at the first c that no backslash stands before. False: nothing is left, and out is empty. */
 static bool cut_escaped(sv *rest, char c, sv *out)
 {
+    *out = SV_NONE;
     if (rest->ptr == NULL)
         return false;
     for (size_t i = 0; i < rest->len; i++) {

@@ -75,6 +75,11 @@ size_t search_compartment(fhir_type owner, fhir_type member,
                           const struct search_param *out[SEARCH_COMPARTMENT_MAX]);
 bool search_is_compartment(fhir_type owner);
 
+/* The next patient that a Group means, of an iterator over its `member`: one of this server (base:
+ * where it is, may be empty) who is not inactive. *patient: the id, borrowed. False: none is left.
+ * Source: FHIR Bulk Data Access, "Group of Patients". */
+bool search_next_member(yyjson_arr_iter *members, sv base, sv *patient);
+
 /* ---- what a parameter finds ---- */
 /* A decimal as it is written, borrowed from the text that it was read from. */
 struct search_decimal {

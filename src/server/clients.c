@@ -1,7 +1,7 @@
 /* clients.c - our own token endpoint, when the server has a file of registered clients:
  *
  *   --smart-clients FILE, or DATA/smart-clients when it is there at the start
- *   DATA/token-keys                    the keys that sign our tokens
+ *   DATA/token-keys                    the keys that sign our tokens; with a database, it has them
  *
  * Assertions of clients are for our token URL, and so hold what --public-url says. Without that the
  * URL is what the request's Host says, which only callers of this machine may choose. */
@@ -50,7 +50,8 @@ err_code clients_room_open(const struct server_config *config, struct records *r
     };
     err_code rc = issue_open(&ic, clock_wall_ms(), &room->issue, e);
     if (rc == ERR_OK) {
-        guard_folder(keys, "token-keys");
+        if (!records_shared(records))
+            guard_folder(keys, "token-keys");
         LOG(LOG_INFO, "smart_clients", LOG_STR("state", "read"), LOG_STR("file", room->path));
         return ERR_OK;
     }

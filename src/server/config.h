@@ -11,7 +11,10 @@ struct server_config {
     const char *listen;
     const char *data;
     const char *config;
-    const char *objects; /* NULL: DATA/objects, unless s3_endpoint is given */
+    const char *store;      /* rocksdb, or the URI of a database; may hold a password */
+    const char *store_read; /* as store, of standbys; NULL: none */
+    const char *store_ack;  /* standby, local; NULL: standby, and a word if there is none */
+    const char *objects;    /* NULL: DATA/objects, unless s3_endpoint is given */
     const char *s3_endpoint;
     const char *s3_addressing; /* auto, path, virtual */
     const char *sts_endpoint;
@@ -35,10 +38,13 @@ struct server_config {
     unsigned max_datastores;
     unsigned preload_patients;
     unsigned export_retention_hours;
+    const char *export_files; /* NULL: in DATA */
     unsigned max_served_exports, max_served_exports_caller, max_served_copies;
     unsigned max_served_export_mib, max_served_export_mib_caller;
     unsigned min_free_mib; /* 0: by the disk */
     unsigned cache_mib;
+    unsigned store_connections;     /* 0: as usual */
+    unsigned store_timeout;         /* seconds; 0: as usual */
     const char *health_listen;      /* NULL: no listener for a monitor */
     const char *metrics_token_file; /* NULL: metrics are for loopback alone */
     bool metrics_per_datastore;
@@ -49,6 +55,7 @@ struct server_config {
     bool unsigned_payload;
     bool core_dumps;
     bool audit_strict;
+    bool console;
     bool plain_http; /* beyond loopback */
     const char *tls; /* self-signed, or NULL */
     const char *tls_certificate, *tls_key, *tls_client_ca, *tls_client_crl;

@@ -10,6 +10,11 @@ void front_tell(const struct front *front, const char *keys, bool new_keys)
         (void)printf("%s%s in %s", gap, new_keys ? "new key pair" : "keys", keys);
         gap = "; ";
     }
+    if (front->console) {
+        (void)printf("%sconsole at http%s://%.*s/console/", gap, front->tls ? "s" : "",
+                     SV_FMT(http_server_address(front->http)));
+        gap = "; ";
+    }
     if (certificate) {
         (void)printf("%scertificate for AWS_CA_BUNDLE and curl --cacert in %s", gap, certificate);
         gap = "; ";

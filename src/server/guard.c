@@ -41,10 +41,12 @@ void guard_folder(const char *path, const char *name)
                                      : "others can enter it, and its mode cannot be changed");
 }
 
-/* What the server makes in DATA, or its owner may put there before the first start. */
+/* What the server makes in DATA, in a start that fails, too, or its owner may put there before the
+ * first start. */
 static bool is_ours(const char *name)
 {
-    static const char *const ours[] = { "credentials", "smart-clients", "objects", "lost+found" };
+    static const char *const ours[] = { "credentials", "smart-clients", "objects",
+                                        "jobs",        "lock",          "lost+found" };
     for (size_t i = 0; i < sizeof ours / sizeof ours[0]; i++)
         if (strcmp(name, ours[i]) == 0)
             return true;

@@ -22,6 +22,8 @@ static err_code read_again(void *ctx, struct err *e)
     struct s3_credentials now = { 0 };
     TRY(load(own->path, a, &now, e));
     sink_world_set_own(own->world, &now);
+    if (own->exports)
+        sink_world_set_own(own->exports, &now);
     if (own->kms->own)
         s3_held_set(own->kms->own, &now);
     explicit_bzero((void *)(uintptr_t)now.secret_key.ptr, now.secret_key.len);

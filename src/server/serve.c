@@ -2,7 +2,7 @@
  * the rooms down again in reverse order.
  *
  *   DATA/credentials   the callers' keys (made on the first start)
- *   DATA/system        records: data stores, jobs, tokens, tags
+ *   DATA/system        records: data stores, jobs, tokens, tags   (store.c: or a database)
  *   DATA/stores/<id>   one store per data store
  *   DATA/jobs/<id>     scratch of unfinished jobs
  *   DATA/objects       s3:// as a directory, unless another or an endpoint is given
@@ -24,11 +24,12 @@
 #include "server/serve_private.h"
 #include "service/parked.h"
 #include "service/service.h"
-#include "store/convert.h"
+#include "store/nodes.h"
 
 #include <limits.h>
 #include <malloc.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -48,7 +49,9 @@ struct rooms {
     struct watch *watch;
     struct rates rates;
     char credentials_path[PATH_MAX], objects_path[PATH_MAX], system_path[PATH_MAX];
-    char stores_path[PATH_MAX], jobs_path[PATH_MAX], exports_path[PATH_MAX];
+    char stores_path[PATH_MAX], jobs_path[PATH_MAX];
+    struct exports_room exports;
+    struct store_room place;
     struct s3_endpoint s3, sts;
     struct kms_room kms;
     struct own_keys own;
@@ -110,6 +113,10 @@ static err_code open_auth(struct rooms *rooms, struct err *e)
     else if (access(rooms->credentials_path, F_OK) != 0) {
         TRY(credentials_create(rooms->credentials_path, e));
         rooms->new_key = true;
+        if (rooms->place.is_remote)
+            LOG(LOG_WARN, "credentials", LOG_STR("state", "made"),
+                LOG_STR("note", "other nodes of this database do not know these keys: give all of "
+                                "them one file, by --credentials"));
     }
     ac.credentials_path = rooms->credentials_path;
     return naming("--credentials", rooms->credentials_path, auth_new(&ac, &rooms->auth, e), e);
@@ -156,7 +163,9 @@ static err_code open_world(struct rooms *rooms, struct err *e)
         sc.objects_dir = rooms->objects_path;
     }
     own_watch(&rooms->own,
-              config->sts_endpoint || config->kms_endpoint ? config->s3_credentials : NULL,
+              config->sts_endpoint || config->kms_endpoint || config->export_files
+                  ? config->s3_credentials
+                  : NULL,
               rooms->watch);
     if (config->sts_endpoint) {
         set_endpoint(&rooms->sts, config, config->sts_endpoint);
@@ -175,7 +184,9 @@ static err_code open_world(struct rooms *rooms, struct err *e)
         watch_add(rooms->watch, &roles);
     err_code rc = sink_world_new(&sc, &rooms->world, e);
     TRY(at_roles ? naming("--roles", sc.roles_file, rc, e) : rc);
+    TRY(exports_room_open(config, &rooms->s3, rooms->records, rooms->arena, &rooms->exports, e));
     rooms->own.world = rooms->world;
+    rooms->own.exports = rooms->exports.world;
     rooms->own.kms = &rooms->kms;
     if (sc.objects_dir)
         LOG(LOG_INFO, "objects", LOG_STR("store", "directory"), LOG_STR("encryption", "none"),
@@ -189,36 +200,6 @@ static err_code open_world(struct rooms *rooms, struct err *e)
                              : "any well-formed DataAccessRoleArn is accepted; give --roles or "
                                "--sts-endpoint"));
     return ERR_OK;
-}
-
-/* ---- data stores of an older program ---- */
-
-static err_code check_layouts(const struct rooms *rooms, const char *root, struct err *e)
-{
-    CLEANUP(arena_free) struct arena *a = arena_new(OPTIONS_BYTES * 16);
-    sv *names;
-    size_t n, n_older = 0;
-    TRY(store_convert_names(root, a, &names, &n, e));
-    for (size_t i = 0; i < n; i++) {
-        sv uri = arena_fmt(a, "%s/%.*s", root, SV_FMT(names[i]));
-        if (uri.ptr == NULL)
-            return arena_oom(a, e);
-        bool older;
-        struct err why;
-        if (store_convert_look(uri.ptr, &older, &why) != ERR_OK)
-            LOG_ERR("datastore_damaged", &why, LOG_SV("datastore", names[i]),
-                    LOG_STR("note", "its requests fail until it is put back from a copy; the "
-                                    "others are served"));
-        n_older += older;
-    }
-    if (n_older == 0)
-        return ERR_OK;
-    char real[PATH_MAX], shown[PATH_MAX + 3];
-    file_quoted(realpath(rooms->cfg.data, real) ? real : rooms->cfg.data, shown);
-    return ERR(e, ERR_CONFLICT,
-               "%zu of %zu data stores have an older layout, or their conversion was cut off. "
-               "Type: fhirlake convert %.380s",
-               n_older, n, shown);
 }
 
 /* ---- up and down ---- */
@@ -241,7 +222,7 @@ static void open_metrics(struct rooms *rooms)
     struct metrics_config mc = { .operations = names,
                                  .n_operations = actions_names(names, ACTIONS_MAX),
                                  .per_datastore = rooms->cfg.metrics_per_datastore };
-    if (rooms->cfg.health_listen)
+    if (rooms->cfg.health_listen || rooms->cfg.console)
         rooms->metrics = metrics_new(&mc);
 }
 
@@ -262,6 +243,22 @@ static err_code open_monitor(struct rooms *rooms, struct err *e)
     return rooms->cfg.health_listen ? monitor_start(&mc, &rooms->monitor, e) : ERR_OK;
 }
 
+static bool count_other(void *ctx, const struct node_seen *seen)
+{
+    unsigned *n = ctx;
+    *n += !seen->is_self && seen->quiet_ms < NODE_LOST_MS;
+    return true;
+}
+
+/* For job_engine_config.is_alone. Who cannot be asked may be there. */
+static bool is_alone(void *ctx)
+{
+    struct rooms *rooms = ctx;
+    struct err e;
+    unsigned n = 0;
+    return nodes_list(rooms->records, count_other, &n, &e) == ERR_OK && n == 0;
+}
+
 static err_code rooms_open(struct rooms *rooms, struct err *e)
 {
     const struct server_config *config = &rooms->cfg;
@@ -274,27 +271,23 @@ static err_code rooms_open(struct rooms *rooms, struct err *e)
     TRY(path_in(rooms->system_path, config->data, "system", e));
     TRY(path_in(rooms->stores_path, config->data, "stores", e));
     TRY(path_in(rooms->jobs_path, config->data, "jobs", e));
-    TRY(path_in(rooms->exports_path, config->data, "exports", e));
     TRY(naming("--data", config->data, file_mkdirs(config->data, e), e));
-    guard_first_use(config->data, rooms->system_path);
-    TRY(naming("--data", config->data, file_mkdirs(rooms->stores_path, e), e));
+    TRY(store_room_look(config, &rooms->place, e));
+    guard_first_use(config->data, rooms->place.mark);
+    if (!rooms->place.is_remote)
+        TRY(naming("--data", config->data, file_mkdirs(rooms->stores_path, e), e));
     TRY(naming("--data", config->data, file_mkdirs(rooms->jobs_path, e), e));
     guard_data_folder(config->data);
     machine_check_sizes(config);
     guard_folder(rooms->system_path, "system");
     guard_folder(rooms->stores_path, "stores");
     guard_folder(rooms->jobs_path, "jobs");
-    guard_folder(rooms->exports_path, "exports");
+    char exports_path[PATH_MAX];
+    TRY(path_in(exports_path, config->data, "exports", e));
+    guard_folder(exports_path, "exports");
     struct machine_files files = machine_share_files(&rooms->cfg);
-    char uri[sizeof "rocksdb:" + PATH_MAX]; /* a folder's name may hold a colon */
-    (void)snprintf(uri, sizeof uri, "rocksdb:%s", rooms->system_path);
-    err_code rc = records_open(uri, &rooms->records, e);
-    if (rc == ERR_EXISTS)
-        return ERR(e, ERR_EXISTS,
-                   "data folder %s is in use by another fhirlake: stop that one, or give --data "
-                   "another",
-                   config->data);
-    TRY(rc);
+    TRY(store_room_open(config, &rooms->place, &rooms->records, e));
+    service_health_of(rooms->records);
     rooms->watch = watch_new();
     TRY(open_auth(rooms, e));
     TRY(clients_room_open(config, rooms->records, &rooms->clients, e));
@@ -305,9 +298,8 @@ static err_code rooms_open(struct rooms *rooms, struct err *e)
     rooms->env = store_env_new((size_t)config->cache_mib << 20, BACKGROUND);
     store_env_on_reindex(rooms->env, news_reindex, NULL);
     TRY(keys_open(config, rooms->kms.kms, rooms->env, &rooms->keeper, e));
-    (void)snprintf(uri, sizeof uri, "rocksdb:%s", rooms->stores_path);
-    TRY(check_layouts(rooms, uri, e));
-    TRY(store_registry_new(rooms->env, uri, &rooms->stores, e));
+    TRY(store_room_check_layouts(config, &rooms->place, e));
+    TRY(store_registry_new(rooms->env, rooms->place.stores, &rooms->stores, e));
     /* A caller who waits for a job holds a connection. */
     unsigned may_wait = config->max_connections / WAITERS_PART;
     struct parking_config pc = { may_wait < PARKED_MAX ? may_wait : PARKED_MAX, PARKED_WAIT_US,
@@ -323,7 +315,6 @@ static err_code rooms_open(struct rooms *rooms, struct err *e)
                                     .world = rooms->world,
                                     .spool_dir = rooms->jobs_path,
                                     .n_workers = rooms->n_workers,
-                                    .served_dir = rooms->exports_path,
                                     .served_ms = config->export_retention_hours * HOUR_MS,
                                     .served_limits = served_limits(config),
                                     .min_free_bytes = (uint64_t)config->min_free_mib << 20,
@@ -331,6 +322,9 @@ static err_code rooms_open(struct rooms *rooms, struct err *e)
                                     .events = rooms->news.events,
                                     .ended = audit_room_job_ended,
                                     .ended_ctx = &rooms->told };
+    exports_room_tell(config, &rooms->exports, &jc);
+    jc.is_alone = is_alone;
+    jc.is_alone_ctx = rooms;
     TRY(job_engine_start(&jc, &rooms->jobs, e));
     open_metrics(rooms);
     struct service_config sc = { .control = &aws_plane,
@@ -346,6 +340,7 @@ static err_code rooms_open(struct rooms *rooms, struct err *e)
                                  .events = rooms->news.events,
                                  .audit = rooms->audit,
                                  .audit_strict = config->audit_strict,
+                                 .console = config->console,
                                  .region = sv_from(config->region),
                                  .account_id = sv_from(config->account_id),
                                  .public_url = sv_from(config->public_url),
@@ -400,6 +395,7 @@ static void rooms_close(struct rooms *rooms)
     parking_close(rooms->parking);
     watch_free(rooms->watch);
     monitor_stop(rooms->monitor);
+    service_end(rooms->service);
     http_server_stop(rooms->http, DRAIN_MS);
     control_stop(rooms->control);
     tls_close(rooms->tls);
@@ -412,11 +408,14 @@ static void rooms_close(struct rooms *rooms)
     store_registry_free(rooms->stores);
     store_env_free(rooms->env);
     keys_close(rooms->keeper);
+    exports_room_close(&rooms->exports);
     sink_world_free(rooms->world);
     kms_room_close(&rooms->kms);
     auth_free(rooms->auth);
     issue_close(rooms->clients.issue);
+    service_health_of(NULL);
     records_close(rooms->records);
+    store_room_close(&rooms->place);
 }
 
 static int run(struct rooms *rooms)
@@ -441,12 +440,15 @@ static int run(struct rooms *rooms)
         (void)fprintf(stderr, "fhirlake: %s%s%s\n", e.ctx, e.ctx[0] ? ": " : "", e.msg);
         status = 1;
     } else {
-        const struct front front = { rooms->http, rooms->monitor, rooms->tls };
+        const struct front front = { rooms->http, rooms->monitor, rooms->tls, rooms->cfg.console };
         bool open = strcmp(rooms->cfg.auth, "none") == 0;
         front_tell(&front, open ? NULL : rooms->credentials_path, rooms->new_key);
-        int sig = 0;
-        while (sigwait(&set, &sig) == 0 && sig == SIGHUP)
+        systemd_tell("READY=1");
+        int sig;
+        struct http_server *looked_at = rooms->place.is_remote ? NULL : rooms->http;
+        while ((sig = systemd_signal(&set, looked_at)) == SIGHUP)
             watch_ask(rooms->watch);
+        systemd_tell("STOPPING=1");
         LOG(LOG_INFO, "stopping", LOG_STR("signal", sig == SIGTERM ? "SIGTERM" : "SIGINT"));
         alarm(STOP_S);
     }

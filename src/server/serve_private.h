@@ -6,14 +6,17 @@
  *   config.c         the options
  *   config_listen.c  their rules about where the server listens
  *   control.c        a socket for commands of this machine
+ *   exports.c        where the files of served exports are
  *   front.c          the line that says where the server is reached
  *   guard.c          what others on this machine can see
  *   keys.c           who wraps the keys of encrypted data stores
  *   kms.c            the Key Management Service, and fhirlake's own keys for other services
  *   machine.c        what this machine gives
- *   monitor/         the listener for a monitor, what /health and /metrics say, the process
+ *   monitor/         the listener for a monitor, what /health and /metrics say, the process; what
+ *                    systemd is told
  *   news.c           the sender of events: begun, and what it has to say
  *   rates.c          the rates of --quotas
+ *   store.c          where data stores and records are: in DATA, or in a database
  *   tls.c            the files of the certificate, and of the authorities of callers
  *   tls_own.c        a certificate of our own
  *   watch.c          files that are read again when they change
@@ -37,6 +40,7 @@
 #include "store/registry.h"
 
 #include <limits.h>
+#include <signal.h>
 #include <sys/types.h>
 
 /* ---- watch.c ---- */
@@ -120,9 +124,38 @@ struct front {
     struct http_server *http;
     struct monitor *monitor; /* or NULL */
     struct tls *tls;         /* NULL: plain HTTP */
+    bool console;            /* it is served */
 };
 /* The ready line. keys: the callers' file; NULL: nobody has keys. */
 void front_tell(const struct front *front, const char *keys, bool new_keys);
+
+/* ---- store.c ---- */
+struct store_room {
+    bool is_remote;      /* a database of a server */
+    char mark[PATH_MAX]; /* there when the data folder has been used before */
+    char records[sizeof "rocksdb:" + PATH_MAX], stores[sizeof "rocksdb:" + PATH_MAX]; /* URIs */
+    bool is_locked;
+    int lock_fd; /* of DATA, when it is */
+};
+/* Do the options about the store go together? ERR_INVALID names one. */
+MUST_USE err_code store_room_check(const struct server_config *config, struct err *e);
+/* Where they are, before anything is opened. ERR_CONFLICT: DATA was used with the other engine. */
+MUST_USE err_code store_room_look(const struct server_config *config, struct store_room *room,
+                                  struct err *e);
+/* The records, and what the log should say of the database. The message may name host, user and
+ * database, and has no password. ERR_EXISTS: another process has DATA; ERR_CONFLICT: DATA goes with
+ * another database; errors of store_ready() and records_open(). */
+MUST_USE err_code store_room_open(const struct server_config *config, struct store_room *room,
+                                  struct records **out, struct err *e);
+/* Others may have DATA. Behind all that writes there. */
+void store_room_close(struct store_room *room);
+/* The number of the database, which gets one when it is new. */
+#define STORE_NUMBER_LEN 32u
+MUST_USE err_code store_room_number(struct records *records, char out[STORE_NUMBER_LEN + 1],
+                                    struct err *e);
+/* ERR_CONFLICT: there are data stores of an older layout. */
+MUST_USE err_code store_room_check_layouts(const struct server_config *config,
+                                           const struct store_room *room, struct err *e);
 
 /* ---- rates.c ---- */
 struct service;
@@ -153,12 +186,29 @@ void kms_room_close(struct kms_room *room);
 struct sink_world;
 struct own_keys { /* where fhirlake's own keys are used; borrowed until watch_free() */
     const char *path;
-    struct sink_world *world; /* set before watch_start() */
+    struct sink_world *world, *exports; /* set before watch_start(); exports: or NULL */
     struct kms_room *kms;
 };
 /* Before they are read for the first time. path: of --s3-credentials; NULL: they are not read
  * again. */
 void own_watch(struct own_keys *own, const char *path, struct watch *watch);
+
+/* ---- exports.c ---- */
+struct exports_room {
+    char dir[PATH_MAX];               /* DATA/exports, or the directory that is shared */
+    char owner[STORE_NUMBER_LEN + 1]; /* of a shared place: the database's number; else "" */
+    struct sink_world *world;         /* of a place in S3; else NULL */
+};
+/* ERR_INVALID: --export-files does not go with the other options. */
+MUST_USE err_code exports_room_check(const struct server_config *config, struct err *e);
+/* s3: the endpoint that the options name. Errors name the option. */
+MUST_USE err_code exports_room_open(const struct server_config *config,
+                                    const struct s3_endpoint *s3, struct records *records,
+                                    struct arena *a, struct exports_room *room, struct err *e);
+/* Members of jobs about the place; borrowed from both. */
+void exports_room_tell(const struct server_config *config, const struct exports_room *room,
+                       struct job_engine_config *jobs);
+void exports_room_close(struct exports_room *room);
 
 /* ---- audit.c ---- */
 /* The audit log that the options name; *out stays as it is when they name none. */
@@ -258,6 +308,16 @@ struct page *page_new(const struct page_sources *sources);
 void page_free(struct page *page);
 /* The whole text, appended. ERR_TOO_LARGE. */
 MUST_USE err_code page_write(struct page *page, struct buf *out, struct err *e);
+
+/* ---- systemd.c ---- */
+/* Whoever started the process is told, if he asks for it. Any thread.
+ *   text  of sd_notify(3): "READY=1" */
+void systemd_tell(const char *text);
+/* Files are about to be read again; "READY=1" is to follow. */
+void systemd_reloading(void);
+/* The next signal of the set. Meanwhile the watchdog that systemd asks for is fed as long as http
+ * does its work. NULL: as long as this thread lives. */
+int systemd_signal(const sigset_t *set, struct http_server *http);
 
 /* ---- monitor.c ---- */
 #define MONITOR_TOKEN_MIN 16u

@@ -103,8 +103,14 @@ static void look(struct watched *w, bool asked)
     if (!asked && (!quiet || (same && !broken)))
         return;
     if (can_be_read_again(&w->files)) {
+        /* what is asked for is told once for all files, and what is still broken not again */
+        bool tells = !asked && memcmp(now, w->read, sizeof now) != 0;
         memcpy(w->read, now, sizeof now);
+        if (tells)
+            systemd_reloading();
         read_again(w, asked);
+        if (tells)
+            systemd_tell("READY=1");
     } else if (asked) {
         LOG(LOG_WARN, w->files.event, LOG_STR("state", "kept"), LOG_STR("file", w->files.paths[0]),
             LOG_STR("note", "it is no regular file, and is read at the start alone"));
@@ -124,8 +130,12 @@ static void *run(void *arg)
         stop = watch->locked.stop;
         watch->locked.asked = false;
         pthread_mutex_unlock(&watch->locked.lock);
+        if (asked && !stop)
+            systemd_reloading();
         for (size_t i = 0; !stop && i < watch->n; i++)
             look(&watch->all[i], asked);
+        if (asked && !stop)
+            systemd_tell("READY=1");
     }
     return NULL;
 }

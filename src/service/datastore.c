@@ -9,8 +9,10 @@
  *   write   write the record to disk; move the generation; empty the record's slot
  *
  * Members of CreateFHIRDatastore stand in the record as the caller gave them. A copy in memory is
- * never older than the last write that was answered. A slot is chosen by the id; a new copy
+ * never older than the last write that this process answered; where other processes write records,
+ * too, it is used for a second. A slot is chosen by the id; a new copy
  * replaces the old one. Copies are counted: the last holder frees one. */
+#include "base/clock.h"
 #include "event/event.h"
 #include "service/plane.h"
 
@@ -122,7 +124,10 @@ err_code datastore_read(struct service *service, sv id, struct arena *a, struct 
         return not_found(id, e);
     if (rc != ERR_OK)
         return err_pass(e, &why);
-    return parse_record(service, buf_sv(&b), a, out, e);
+    TRY(parse_record(service, buf_sv(&b), a, out, e));
+    if (records_shared(service->cfg.records))
+        out->former = arena_sv(a, buf_sv(&b));
+    return ERR_OK;
 }
 
 err_code datastore_print(const struct datastore *datastore, struct buf *out, struct err *e)
@@ -198,6 +203,7 @@ err_code datastore_check_strategy(const struct datastore *datastore, struct err 
 struct datastore_held {
     struct datastore ds;
     struct arena *arena; /* of ds */
+    uint64_t read_us;    /* clock_mono_us() before it was read */
     atomic_uint n_refs;
 };
 
@@ -238,7 +244,9 @@ err_code datastore_hold(struct service *service, sv id, struct datastore_held **
     pthread_mutex_lock(&service->known.lock);
     uint64_t generation = service->known.generation;
     struct datastore_held *h = service->known.slots[slot];
-    if (h && sv_eq(h->ds.id, id)) {
+    const uint64_t now_us = clock_mono_us();
+    if (h && sv_eq(h->ds.id, id) &&
+        (service->known.most_us == 0 || now_us - h->read_us < service->known.most_us)) {
         atomic_fetch_add(&h->n_refs, 1);
         *out = h;
     } else {
@@ -251,6 +259,7 @@ err_code datastore_hold(struct service *service, sv id, struct datastore_held **
     if (h == NULL)
         abort();
     h->arena = arena_new(DATASTORE_MEMORY);
+    h->read_us = now_us;
     atomic_init(&h->n_refs, 1);
     err_code rc = datastore_read(service, id, h->arena, &h->ds, e);
     if (rc != ERR_OK) {
@@ -301,6 +310,17 @@ static bool has_moved(struct service *service, const struct datastore *datastore
     return !sv_eq(before.status, datastore->status);
 }
 
+/* At most four. */
+static err_code write_if_same(struct service *service, sv key, sv former,
+                              const struct records_write *w, size_t n, struct err *e)
+{
+    struct records_write all[5] = { { RECORDS_IF_SAME, key, former } };
+    if (former.len == 0)
+        return records_write(service->cfg.records, w, n, e);
+    memcpy(all + 1, w, n * sizeof *w);
+    return records_write(service->cfg.records, all, n + 1, e);
+}
+
 /* The record, and in the same batch its marks (a restart must take it up; it is to go later), and
  * what is told of a status that is new. */
 err_code datastore_write(struct service *service, const struct datastore *datastore, struct err *e)
@@ -309,8 +329,9 @@ err_code datastore_write(struct service *service, const struct datastore *datast
     CLEANUP_BUF struct buf b = BUF_INIT(DATASTORE_RECORD_MAX);
     bool told = false;
     TRY(datastore_print(datastore, &b, e));
+    const sv key = arena_fmt(a, "datastore/%.*s", SV_FMT(datastore->id));
     struct records_write w[4] = {
-        { RECORDS_PUT, arena_fmt(a, "datastore/%.*s", SV_FMT(datastore->id)), buf_sv(&b) },
+        { RECORDS_PUT, key, buf_sv(&b) },
         { datastore_in_transition(datastore) ? RECORDS_PUT : RECORDS_DELETE,
           arena_fmt(a, "datastoreactive/%.*s", SV_FMT(datastore->id)), SV_NONE },
         { datastore_is_kept(datastore) ? RECORDS_PUT : RECORDS_DELETE,
@@ -318,7 +339,7 @@ err_code datastore_write(struct service *service, const struct datastore *datast
     };
     if (service->cfg.events && has_moved(service, datastore))
         TRY(datastore_told(service, datastore, a, &w[3], &told, e));
-    err_code rc = records_write(service->cfg.records, w, told ? 4 : 3, e);
+    err_code rc = write_if_same(service, key, datastore->former, w, told ? 4 : 3, e);
     if (rc == ERR_OK && told)
         events_written(service->cfg.events);
     /* even if writing failed: the disk decides */

@@ -4,7 +4,8 @@
  *   datastore_hold   a shared one, kept in memory from request to request, to read only
  *
  * Thread-safe, but for a rule of writers: whoever reads a record, changes it and writes it back
- * does so holding the records' lock (aws_private.h).   Floor: service. */
+ * does so holding the records' lock (aws_private.h). That is this process's. What another one
+ * writes in between makes the writing fail.   Floor: service. */
 #pragma once
 #include "codec/json.h"
 #include "service/identity.h"
@@ -37,6 +38,7 @@ struct datastore { /* strings and values are owned by the arena into which it wa
     struct datastore_backup backup;
     sv restored_from;       /* id of the data store of which it is made; empty: of none */
     int64_t restored_at_ms; /* as of which instant */
+    sv former; /* its text as it was read, where several nodes have the records; else empty */
 };
 
 /* ---- the record ---- */
@@ -72,9 +74,11 @@ MUST_USE err_code datastore_check_strategy(const struct datastore *datastore, st
 MUST_USE err_code datastore_check_place(struct service *service, sv id, struct err *e);
 
 /* ---- those in memory, and writing ---- */
+#define DATASTORE_TRIES 20 /* of a change of a record that other nodes change, too */
 
 /* Writes a record. Copies in memory are void from now on. If its creation or deletion has ended,
- * answers that wait for that are sent. */
+ * answers that wait for that are sent. ERR_PRECONDITION: another node has written it since it was
+ * read: it is to be read, and changed, again. */
 MUST_USE err_code datastore_write(struct service *service, const struct datastore *datastore,
                                   struct err *e);
 /* The record as of now, shared and read only; release it soon. Errors as datastore_read(). */

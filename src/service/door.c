@@ -148,7 +148,7 @@ static struct refusal of_another_origin(const struct service *service,
     sv host = http_header_get(req, "Host"), origin = http_header_get(req, "Origin");
     sv site = sv_trim(http_header_get(req, "Sec-Fetch-Site"));
     struct refusal r = { 0 };
-    if (!auth_is_open(service->cfg.auth) || is_health(req))
+    if (!auth_is_open(service->cfg.auth) || is_health(req) || console_asked(req))
         return r;
     if (!is_our_name(service, host))
         r = (struct refusal){ 421,

@@ -87,8 +87,8 @@ const struct error_fhir *error_as_fhir(err_code code)
 sv error_general(err_code code)
 {
     return code == ERR_NO_SPACE
-               ? SV_LIT("The disk of the data folder is full, or nearly so: whoever runs this "
-                        "server has to make room there")
+               ? SV_LIT("The disk of the data folder is full, or nearly so, or the database's disk "
+                        "is: whoever runs this server has to make room there")
                : SV_LIT("Internal error; the service's log has it under this request's id");
 }
 

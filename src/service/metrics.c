@@ -142,7 +142,7 @@ static size_t place_find(const struct metrics *m, sv id, size_t *free_slot)
 
 static size_t place_make(struct metrics *m, sv id)
 {
-    size_t slot;
+    size_t slot = 0;
     pthread_mutex_lock(&m->locked.lock);
     size_t at = place_find(m, id, &slot);
     if (at == NO_PLACE && m->locked.n_places == METRICS_DATASTORES) {

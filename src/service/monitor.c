@@ -2,6 +2,22 @@
 #include "service/service_private.h"
 
 #include "codec/json.h"
+#include "store/nodes.h"
+
+static const struct records *told_of; /* NULL: of none */
+
+void service_health_of(const struct records *records)
+{
+    told_of = records;
+}
+
+static void write_node(struct json_writer *w)
+{
+    if (told_of == NULL || !records_shared(told_of))
+        return;
+    json_kv_str(w, "node", nodes_self(told_of));
+    json_kv_str(w, "database", nodes_reached(told_of) ? SV_LIT("reached") : SV_LIT("lost"));
+}
 
 void service_health_write(struct buf *out)
 {
@@ -12,6 +28,7 @@ void service_health_write(struct buf *out)
     json_obj(&w);
     json_kv_str(&w, "status", SV_LIT("ok"));
     json_kv_str(&w, "version", SV_LIT(FHIRLAKE_VERSION));
+    write_node(&w);
     json_obj_end(&w);
     IGNORE(json_writer_end(&w, &ignored));
 }

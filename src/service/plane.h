@@ -46,7 +46,8 @@
 
 #include <pthread.h>
 
-#define DATASTORES_KNOWN 64u /* records that are kept for requests */
+#define DATASTORES_KNOWN   64u      /* records that are kept for requests */
+#define DATASTORE_KNOWN_US 1000000u /* so long, where other processes write records, too */
 
 struct service {
     struct service_config cfg; /* its texts are copies in the arena; no number is 0 */
@@ -60,11 +61,13 @@ struct service {
     struct {
         pthread_mutex_t lock;
         uint64_t generation; /* moves with every write of a record */
+        uint64_t most_us;    /* so old a copy may be, set once; 0: as old as it is */
         struct datastore_held *slots[DATASTORES_KNOWN];
     } known;                      /* of datastore.c alone */
     char page_key[33];            /* made on the first start, then kept in the records */
     unsigned char cursor_key[32]; /* made of page_key; both planes seal tokens of pages with it */
     atomic_bool stopping;         /* set once, before stop() of the planes */
+    atomic_bool ending;           /* set once, before: what has no end of its own ends */
 };
 
 /* Does any data store take access tokens? */

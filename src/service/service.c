@@ -3,6 +3,7 @@
  *   POST /                        the control plane
  *   /datastore/<id>/r4/...        the data plane
  *   GET /health                   monitor.c
+ *   GET /console/...              console.c
  *
  * The configuration gives the planes; the service calls them by their table (plane.h). */
 #include "service/service.h"
@@ -47,7 +48,7 @@ void service_handle(void *service, struct http_exchange *x)
         trail_begin(s, x, request_id, data);
     if (door_refuses(s, x, request_id))
         return;
-    if (monitor_answers(x, request_id))
+    if (monitor_answers(x, request_id) || console_answers(s, x, request_id))
         return;
     if (sv_starts(req->path, SV_LIT("/datastore/")))
         s->cfg.data->handle(s, x, request_id);
@@ -59,17 +60,14 @@ void service_handle(void *service, struct http_exchange *x)
 
 /* ---- life ---- */
 
-/* The key that seals tokens of pages outlives a restart, so that a list can be paged over one. */
+/* The key that seals tokens of pages outlives a restart, so that a list can be paged over one. All
+ * processes that share the records have the same, so that another one can give the next page. */
 static err_code load_page_key(struct service *service, struct err *e)
 {
     CLEANUP_BUF struct buf b = BUF_INIT(64);
-    sv key = SV_LIT("system/page-key");
-    err_code rc = records_get(service->cfg.records, key, &b, e);
-    if (rc == ERR_NOT_FOUND) {
-        rng_hex32(service->page_key);
-        return records_put(service->cfg.records, key, sv_from(service->page_key), e);
-    }
-    TRY(rc);
+    char fresh[33];
+    rng_hex32(fresh);
+    TRY(records_once(service->cfg.records, SV_LIT("system/page-key"), sv_from(fresh), &b, e));
     (void)snprintf(service->page_key, sizeof service->page_key, "%.*s", SV_FMT(buf_sv(&b)));
     return ERR_OK;
 }
@@ -103,6 +101,7 @@ err_code service_new(const struct service_config *cfg, struct service **out, str
     }
     set_defaults(&service->cfg);
     pthread_mutex_init(&service->known.lock, NULL);
+    service->known.most_us = records_shared(cfg->records) ? DATASTORE_KNOWN_US : 0;
     err_code rc = load_page_key(service, e);
     hash_hmac_sha256(sv_from(service->page_key), SV_LIT("tokens of pages"), service->cursor_key);
     if (rc == ERR_OK)
@@ -122,6 +121,12 @@ void service_set_quotas(struct service *service, const struct quota_rates *rates
 {
     quota_set(service->quota, rates);
     quota_set(service->strangers, rates);
+}
+
+void service_end(struct service *service)
+{
+    if (service)
+        atomic_store(&service->ending, true);
 }
 
 void service_free(struct service *service)

@@ -4,6 +4,7 @@
  *                                 HealthLake.<Operation>)
  *   /datastore/<datastoreId>/r4/  data plane, FHIR R4
  *   GET /health                   liveness, unsigned
+ *   GET /console/                 the web console's files, unsigned
  *
  * A request passes the door (host, origin, limits), then its plane: who calls, what may he do, is
  * it well formed, the operation, the answer. Errors are translated into each caller's protocol
@@ -36,6 +37,7 @@ struct service_config {
     struct events *events;            /* who is told of data stores; NULL: nobody */
     struct kms *kms;                  /* with our own keys; NULL: nobody looks at keys */
     struct audit *audit;              /* NULL: no audit log */
+    bool console;                     /* the web console is served */
     bool audit_strict;                /* reads are refused too, while it cannot be written */
     sv region;                        /* "us-east-1" */
     sv account_id;                    /* "000000000000" */
@@ -51,6 +53,9 @@ MUST_USE err_code service_new(const struct service_config *cfg, struct service *
                               struct err *e);
 /* Other rates from now on; the service has some already. Copied. */
 void service_set_quotas(struct service *service, const struct quota_rates *rates);
+/* The process is to stop: answers without an end of their own, as a long table's, end now; others
+ * have their time to drain. */
+void service_end(struct service *service);
 void service_free(struct service *service); /* waits for operations under way */
 
 /* For http_server_config.accept, when the head of a request with a body is there: how long may the
@@ -60,6 +65,9 @@ void service_accept(void *service, struct http_request *req, struct http_allowan
 /* What GET /health says, on whichever port, appended. */
 #define SERVICE_HEALTH_TYPE "application/json"
 void service_health_write(struct buf *out);
+/* Where several nodes have the records: which one this is, and whether it reaches them. Called
+ * once, before anybody asks; borrowed until the end. */
+void service_health_of(const struct records *records);
 
 /* For http_server_config.handler: answers x, now or later, and logs one line for it. */
 void service_handle(void *service, struct http_exchange *x);

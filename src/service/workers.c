@@ -46,10 +46,13 @@ struct workers {
         struct idler *idlers; /* the last first */
         struct asker *askers;
         struct queue *queues, *turn; /* turn: whose turn was last; NULL: nobody's */
-        unsigned cap;
+        unsigned cap, n_busy;        /* n_busy: threads that have work */
         bool stop;
     } locked;
 };
+
+/* The queue of the work that this thread does. */
+static _Thread_local const struct queue *mine;
 
 static struct asker *asker_of_locked(struct workers *workers, uint64_t id)
 {
@@ -169,10 +172,14 @@ static void *worker(void *arg)
         queue->asker->n_waiting--;
         atomic_fetch_sub(&workers->n_waiting, 1);
         workers->locked.turn = queue;
+        workers->locked.n_busy++;
+        mine = queue;
         pthread_mutex_unlock(&workers->locked.lock);
         k->fn(workers->s, k->ctx);
         free(k);
         pthread_mutex_lock(&workers->locked.lock);
+        mine = NULL;
+        workers->locked.n_busy--;
         queue->n_running--;
         queue->asker->n_running--;
         forget_locked(workers, queue);
@@ -226,9 +233,27 @@ void workers_stop(struct workers *workers)
     free(workers);
 }
 
+/* Would work of the queue have a thread if this thread's work ended, and has none before? */
+static bool is_kept_locked(const struct workers *workers, const struct queue *queue)
+{
+    const unsigned of_queue = queue == mine, of_asker = mine && queue->asker == mine->asker;
+    if (queue->first == NULL || queue->n_running - of_queue >= workers->queue_share ||
+        queue->asker->n_running - of_asker >= workers->asker_share)
+        return false;
+    return workers->locked.n_busy == workers->n_threads || !may_run(workers, queue);
+}
+
 bool workers_pressed(struct workers *workers)
 {
-    return atomic_load(&workers->n_waiting) > 0;
+    bool kept = false;
+    /* rarely does any wait, and it is asked often */
+    if (atomic_load(&workers->n_waiting) == 0)
+        return false;
+    pthread_mutex_lock(&workers->locked.lock);
+    for (const struct queue *q = workers->locked.queues; q && !kept; q = q->next)
+        kept = is_kept_locked(workers, q);
+    pthread_mutex_unlock(&workers->locked.lock);
+    return kept;
 }
 
 err_code workers_add(struct workers *workers, struct work_for who, work_fn fn, void *ctx,

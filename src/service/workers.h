@@ -26,5 +26,7 @@ typedef void (*work_fn)(struct service *service, void *ctx);
  * of all callers or of this one; fn is not called then. */
 MUST_USE err_code workers_add(struct workers *workers, struct work_for who, work_fn fn, void *ctx,
                               struct err *e);
-/* Does any work wait for a thread? Asked without a lock. */
+/* Asked by work on one of the threads: does other work wait that would have a thread if this ended?
+ * Work that waits for its own caller's share, or its queue's, is kept by the work of that caller
+ * alone. Asked by another thread: does any wait that may run, while no thread is free? */
 bool workers_pressed(struct workers *workers);

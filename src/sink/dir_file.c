@@ -82,10 +82,22 @@ static err_code put_prefix(struct dir_file *file, struct err *e)
     return file_write_all(file->fd, sv_make(prefix, sizeof prefix), e);
 }
 
-err_code dir_file_create(const struct sink *sink, sv key, struct dir_file **out, struct err *e)
+/* A process that starts just then takes a file that is not locked yet for a dead one's, and removes
+ * it. *lost: that has happened. */
+static err_code lock(struct dir_file *file, bool *lost, struct err *e)
+{
+    struct stat st;
+    const bool locked = flock(file->fd, LOCK_EX | LOCK_NB) == 0;
+    *lost = locked ? fstat(file->fd, &st) == 0 && st.st_nlink == 0 : errno == EWOULDBLOCK;
+    return locked || *lost ? ERR_OK : file_os_err(e, "cannot lock a file");
+}
+
+static err_code create(const struct sink *sink, sv key, struct dir_file **out, bool *lost,
+                       struct err *e)
 {
     struct dir_file *file;
     err_code rc = ERR_OK;
+    *lost = false;
     TRY(file_new(sink, key, &file, e));
     file->fd = openat(file->bucket_fd, file->temp,
                       O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
@@ -97,17 +109,24 @@ err_code dir_file_create(const struct sink *sink, sv key, struct dir_file **out,
     }
     if (rc == ERR_OK) {
         file->named = true;
-        if (flock(file->fd, LOCK_EX | LOCK_NB) != 0)
-            rc = file_os_err(e, "cannot lock a file");
+        rc = lock(file, lost, e);
     }
-    if (rc == ERR_OK && sink->ring)
+    if (rc == ERR_OK && !*lost && sink->ring)
         rc = put_prefix(file, e);
-    if (rc != ERR_OK) {
+    if (rc != ERR_OK || *lost) {
         dir_file_free(file);
         return rc;
     }
     *out = file;
     return ERR_OK;
+}
+
+err_code dir_file_create(const struct sink *sink, sv key, struct dir_file **out, struct err *e)
+{
+    bool lost = true;
+    for (int turn = 0; lost && turn < DIR_PLACE_TURNS; turn++)
+        TRY(create(sink, key, out, &lost, e));
+    return lost ? ERR(e, ERR_IO, "files are removed while they are written") : ERR_OK;
 }
 
 err_code dir_file_link(const struct sink *sink, sv key, int parent, const char *leaf, int from,

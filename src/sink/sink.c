@@ -317,6 +317,14 @@ err_code sink_read(struct sink *sink, sv key, uint64_t offset, struct byte_reade
                     : dir_read(sink, key, offset, out, e);
 }
 
+err_code sink_read_part(struct sink *sink, sv key, uint64_t offset, uint64_t len,
+                        struct byte_reader *out, struct s3_whole *whole, struct err *e)
+{
+    assert(sink->s3);
+    TRY(sink_may(sink, key, e));
+    return s3_object_open_part(sink->s3, sink->bucket, key, offset, len, out, whole, e);
+}
+
 /* ---- probes ---- */
 err_code sink_probe_write(struct sink *sink, struct err *e)
 {

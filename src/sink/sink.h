@@ -34,6 +34,10 @@ struct sink_config {
     /* directory store: nobody but us changes its files, so that a copy may be a second name of the
      * same file */
     bool links;
+    /* directory store: other processes write there, too; what dead writers left stays */
+    bool shared;
+    /* S3 endpoint: all is done with fhirlake's own credentials; roles are nobody's affair */
+    bool as_own;
     bool *at_roles; /* out: whatever fails, it is the roles file; NULL: nobody asks */
 };
 /* ERR_INVALID names what is missing or wrong in the configuration or the roles file, and its place
@@ -172,3 +176,6 @@ MUST_USE err_code sink_survey(struct sink *sink, sink_list_fn each, void *ctx, s
 /* key: whole key within the bucket, as sink_list gave it. */
 MUST_USE err_code sink_read(struct sink *sink, sv key, uint64_t offset, struct byte_reader *out,
                             struct err *e);
+/* Likewise, of an S3 endpoint alone: at most len bytes, and which object they are of. */
+MUST_USE err_code sink_read_part(struct sink *sink, sv key, uint64_t offset, uint64_t len,
+                                 struct byte_reader *out, struct s3_whole *whole, struct err *e);

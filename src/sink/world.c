@@ -20,7 +20,7 @@ static err_code check(const struct sink_config *cfg, struct err *e)
         return ERR(e, ERR_INVALID, "give a directory for objects or an S3 endpoint, not both");
     if (!cfg->objects_dir && !cfg->s3)
         return ERR(e, ERR_INVALID, "give a directory for objects or an S3 endpoint");
-    if (cfg->s3 && !cfg->sts && !cfg->roles_file)
+    if (cfg->s3 && !cfg->sts && !cfg->roles_file && !cfg->as_own)
         return ERR(e, ERR_INVALID,
                    "an S3 endpoint needs an STS endpoint (--sts-endpoint) or a roles file, which "
                    "say whose credentials a job uses");
@@ -62,7 +62,7 @@ static void read_boot(struct sink_world *world)
         close(fd);
 }
 
-static err_code open_root(struct sink_world *world, const char *dir, struct err *e)
+static err_code open_root(struct sink_world *world, const char *dir, bool shared, struct err *e)
 {
     if (!world->sync)
         read_boot(world);
@@ -70,7 +70,8 @@ static err_code open_root(struct sink_world *world, const char *dir, struct err 
     world->root_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (world->root_fd < 0)
         return file_os_err(e, "cannot open the folder for objects");
-    dir_sweep(world);
+    if (!shared)
+        dir_sweep(world);
     return ERR_OK;
 }
 
@@ -109,7 +110,7 @@ err_code sink_world_new(const struct sink_config *cfg, struct sink_world **out, 
     if (cfg->roles_file)
         TRY(load_roles(cfg, world, e));
     if (cfg->objects_dir)
-        TRY(open_root(world, cfg->objects_dir, e));
+        TRY(open_root(world, cfg->objects_dir, cfg->shared, e));
     *out = world;
     world = NULL;
     return ERR_OK;

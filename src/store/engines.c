@@ -41,7 +41,10 @@ static const struct store_engine engines[] = {
       .exists = pg_exists,
       .n_files = pg_n_files,
       .remove = pg_remove,
-      .open_records = pg_records_open },
+      .open_records = pg_records_open,
+      .ready = pg_ready,
+      .reach = pg_reach,
+      .link = pg_link_set },
 #endif
 };
 #define N_ENGINES (sizeof engines / sizeof engines[0])
@@ -75,6 +78,39 @@ err_code store_engine_of(const char *uri, const struct store_engine **out, const
     }
     return ERR(e, ERR_INVALID, "no store engine has the name \"%.*s\"; there are: %s",
                SV_FMT(sv_head(sv_make(uri, n), 32)), forms);
+}
+
+/* ---- engines of a server elsewhere ---- */
+
+err_code store_ready(const char *root, const struct store_link *link, struct store_readiness *out,
+                     struct err *e)
+{
+    const struct store_engine *engine;
+    const char *place;
+    struct store_readiness found = { 0 };
+    TRY(store_engine_of(root, &engine, &place, e));
+    if (engine->link)
+        engine->link(link);
+    if (engine->ready)
+        TRY(engine->ready(place, &found, e));
+    *out = found;
+    return ERR_OK;
+}
+
+err_code store_reach(const char *root, struct err *e)
+{
+    const struct store_engine *engine;
+    const char *place;
+    TRY(store_engine_of(root, &engine, &place, e));
+    return engine->reach ? engine->reach(place, e) : ERR_OK;
+}
+
+bool store_has_files(const char *root)
+{
+    const struct store_engine *engine;
+    const char *place;
+    struct err ignored;
+    return store_engine_of(root, &engine, &place, &ignored) == ERR_OK && engine->ready == NULL;
 }
 
 void *store_engine_own(const struct store_env *env, const struct store_engine *engine)

@@ -27,6 +27,38 @@ void records_close(struct records *r)
         r->ops->close(r);
 }
 
+bool records_shared(const struct records *r)
+{
+    return r->ops->nodes != NULL;
+}
+
+void records_tell(struct records *r, sv word)
+{
+    if (r->ops->tell)
+        r->ops->tell(r, word);
+}
+
+void records_on_told(struct records *r, records_told_fn told, void *ctx)
+{
+    if (r->ops->on_told)
+        r->ops->on_told(r, told, ctx);
+}
+
+err_code nodes_list(struct records *r, node_each_fn each, void *ctx, struct err *e)
+{
+    return r->ops->nodes ? r->ops->nodes(r, each, ctx, e) : ERR_OK;
+}
+
+sv nodes_self(const struct records *r)
+{
+    return r->ops->self ? sv_from(r->ops->self(r)) : SV_NONE;
+}
+
+bool nodes_reached(const struct records *r)
+{
+    return r->ops->reached == NULL || r->ops->reached(r);
+}
+
 err_code records_get(struct records *r, sv key, struct buf *out, struct err *e)
 {
     return r->ops->get(r, key, out, e);
@@ -41,6 +73,21 @@ err_code records_put(struct records *r, sv key, sv value, struct err *e)
 {
     struct records_write w = { RECORDS_PUT, key, value };
     return records_write(r, &w, 1, e);
+}
+
+err_code records_once(struct records *r, sv key, sv fresh, struct buf *out, struct err *e)
+{
+    const struct records_write w = { RECORDS_PUT_IF_ABSENT, key, fresh };
+    struct err why;
+    err_code rc = records_get(r, key, out, &why);
+    if (rc == ERR_NOT_FOUND)
+        rc = records_write(r, &w, 1, &why);
+    else
+        return rc == ERR_OK ? rc : err_pass(e, &why);
+    if (rc == ERR_OK)
+        return buf_add(out, fresh, e);
+    /* another process was faster */
+    return rc == ERR_EXISTS ? records_get(r, key, out, e) : err_pass(e, &why);
 }
 
 err_code records_put_unsynced(struct records *r, sv key, sv value, struct err *e)

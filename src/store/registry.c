@@ -171,6 +171,21 @@ bool store_registry_keeps(const struct store_registry *r, sv keeper)
     return r->env && key_keeper_named(r->env->keeper, keeper) != NULL;
 }
 
+bool store_registry_encrypts(const struct store_registry *r)
+{
+    return r->engine->encrypt != NULL;
+}
+
+bool store_registry_copies(const struct store_registry *r)
+{
+    return r->engine->copy != NULL;
+}
+
+bool store_registry_is_remote(const struct store_registry *r)
+{
+    return r->engine->link != NULL;
+}
+
 err_code store_registry_encrypt(struct store_registry *r, sv id, sv keeper, sv key_id,
                                 struct err *e)
 {

@@ -49,6 +49,12 @@ MUST_USE err_code store_registry_acquire(struct store_registry *r, sv datastore_
 bool store_registry_has(const struct store_registry *r, sv datastore_id);
 /* Can a keeper of this name wrap data keys (keeper.h)? */
 bool store_registry_keeps(const struct store_registry *r, sv keeper);
+/* Can it encrypt data stores; can it copy what one was at a commit? An engine without files does
+ * neither. */
+bool store_registry_encrypts(const struct store_registry *r);
+bool store_registry_copies(const struct store_registry *r);
+/* Can they be out of reach for a while (store_is_remote)? */
+bool store_registry_is_remote(const struct store_registry *r);
 /* A data store that nobody has used yet gets a data key, wrapped by this keeper: whatever is
  * written for it is encrypted. One that has its key is left as it is.
  *   key_id  as of key_keeper_ops.wrap

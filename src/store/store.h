@@ -86,8 +86,41 @@ struct key_keeper;
  * env is there. Before the first store is opened. Without one, an encrypted store is ERR_DENIED. */
 void store_env_keep(struct store_env *env, struct key_keeper *keeper);
 
+/* ---- engines of a server elsewhere ---- */
+#define STORE_CONNECTIONS_LEAST 4u
+#define STORE_CONNECTIONS_USUAL 32u
+#define STORE_CONNECTIONS_MAX   1000u
+#define STORE_TIMEOUT_LEAST     5u
+#define STORE_TIMEOUT_USUAL     60u
+#define STORE_TIMEOUT_MAX       3600u
+struct store_link {         /* for all data stores and records of this process */
+    unsigned n_connections; /* at most, to each database, beside one that holds it */
+    bool ack_local;         /* what is acknowledged waits for the disk of one server alone */
+    const char *read_from;  /* URI of standbys that exports are read from; NULL: none */
+    unsigned timeout_s;     /* that a statement of a read or a write may take; 0: the usual */
+};
+struct store_readiness {
+    bool no_standby;   /* no synchronous standby is set: the loss of one disk loses what was
+                          acknowledged */
+    bool no_fsync;     /* the server does not wait for its disk */
+    bool is_encrypted; /* the connection, or it does not leave this machine */
+};
+/* Before anything below root is opened: can the server be reached, and is it fit? The message is
+ * for who started this process: it can name host, user and database, and has no password.
+ * ERR_INVALID: no such engine, or the URI cannot be read; ERR_UNAVAILABLE: there is no way in;
+ * ERR_DENIED: a privilege is missing; ERR_UNSUPPORTED: it is too old, or set up in a way that does
+ * not serve. */
+MUST_USE err_code store_ready(const char *root, const struct store_link *link,
+                              struct store_readiness *out, struct err *e);
+/* The first half of it, for who only reads there: can the server be reached, and is it new enough?
+ * ERR_INVALID, ERR_UNAVAILABLE, ERR_UNSUPPORTED, with the same words. */
+MUST_USE err_code store_reach(const char *root, struct err *e);
+/* Are data stores below root files of this machine? */
+bool store_has_files(const char *root);
+
 /* Open, or create when create is set. The URI says by which engine, and where:
  *   rocksdb:PATH, or a path alone   RocksDB, in that folder
+ *   postgresql://HOST/DATABASE/NAME PostgreSQL, where libpq is built in
  *   memory:                         the oracle: simple, in memory, gone with close; env may be NULL
  * ERR_INVALID (no such engine), ERR_NOT_FOUND, ERR_EXISTS (another process has it), ERR_CORRUPT,
  * ERR_IO, ERR_NO_SPACE. */
@@ -102,12 +135,24 @@ struct cipher_ring;
 const struct cipher_ring *store_ring(struct store *st);
 
 /* ---- time ---- */
-/* Newest visible commit; t 0 and instant 0 for an empty store. */
-struct store_commit store_last(struct store *st);
+/* Newest visible commit; t 0 and instant 0 for an empty store. Never an older one that was known
+ * before: what cannot be asked is ERR_UNAVAILABLE. Errors come of a store that is remote alone.
+ * ERR_GONE: it was deleted. */
+MUST_USE err_code store_last(struct store *st, struct store_commit *out, struct err *e);
 /* Close the present millisecond and name it: T is the newest commit, instant_ms is now (or T's
  * instant if that is later). I3 holds from then on, over restarts too. Waits for commits under way.
  */
 MUST_USE err_code store_horizon(struct store *st, struct store_commit *out, struct err *e);
+/* Which commit has this t: a number that no other one gets. A database can lose its newest commits
+ * (a standby that was behind takes over), and gives their t to others then. Whoever keeps a t over
+ * time keeps its mark as well. 0: t is 0, or is never given twice by this engine.
+ * ERR_NOT_FOUND: no commit has it. */
+MUST_USE err_code store_mark(struct store *st, uint64_t t, uint64_t *out, struct err *e);
+/* Is commit t the one that had this mark? Then all before it are those that were there, too. 0: it
+ * was kept by who knew of none, and holds. ERR_PRECONDITION: the data store has lost it. */
+MUST_USE err_code store_mark_holds(struct store *st, uint64_t t, uint64_t mark, struct err *e);
+/* Can it be out of reach for a while, as a server is? */
+bool store_is_remote(const struct store *st);
 
 /* ---- online writes ---- */
 typedef enum {
@@ -115,6 +160,7 @@ typedef enum {
     STORE_IF_ABSENT,  /* never written */
     STORE_IF_VERSION, /* the newest version is if_version, and no deletion */
     STORE_IF_DELETED, /* the newest version is if_version, a deletion */
+    STORE_IF_NEWEST,  /* the newest version is if_version, whatever it is; 0: never written */
 } store_condition;
 struct store_write;
 /* Who is told of a commit that is about to be written, while others wait for it: both calls are
@@ -145,6 +191,20 @@ struct store_write {
  * ERR_NO_SPACE: nothing was written. */
 MUST_USE err_code store_commit(struct store *st, struct store_write *writes, size_t n,
                                struct store_commit *out, struct err *e);
+/* What a commit depends on beyond the versions of what it writes: something that was read. */
+struct store_still {
+    /* Is it still so? newest_t is the newest commit, and where several processes write the data
+     * store none comes between it and this one. Called by the thread that commits; more than once
+     * where a commit is tried again. It may read the store. Anything but ERR_OK: nothing is
+     * written, and the commit fails with that. */
+    err_code (*holds)(struct store_still *me, uint64_t newest_t, struct err *e);
+};
+/* store_commit() while what was read still holds. On an engine that one process writes alone,
+ * another thread's commit can come between the question and this one: a lock of the caller's keeps
+ * those away that matter. Errors of store_commit(), and those of holds(). */
+MUST_USE err_code store_commit_if(struct store *st, struct store_write *writes, size_t n,
+                                  struct store_still *still, struct store_commit *out,
+                                  struct err *e);
 
 /* ---- bulk load ---- */
 struct store_bulk; /* one chunk of an import: filled by one thread, published in any order */
@@ -173,6 +233,20 @@ MUST_USE err_code store_bulk_publish(struct store_bulk **b, sv note_key, sv note
  * disk does so once. */
 MUST_USE err_code store_bulk_publish_all(struct store_bulk **bulks, size_t n, sv note_key, sv note,
                                          struct store_commit *out, struct err *e);
+/* The same, if the lease (store/lease.h) is still held then. ERR_CONFLICT: it is lost, and nothing
+ * was published. lease: NULL for none; of the records beside the store. */
+struct lease;
+MUST_USE err_code store_bulk_publish_under(const struct lease *lease, struct store_bulk **bulks,
+                                           size_t n, sv note_key, sv note, struct store_commit *out,
+                                           struct err *e);
+/* A load that was filled, for another process that has the same store: what that one needs to
+ * publish it, or to give it up, appended. ERR_UNSUPPORTED: an engine of one process. */
+MUST_USE err_code store_bulk_hand_over(const struct store_bulk *b, struct buf *out, struct err *e);
+/* After that: it is the other one's now, and is not given up here. Taken. */
+void store_bulk_leave(struct store_bulk **b);
+/* The other one's side. ERR_NOT_FOUND: it was published, or given up; ERR_CORRUPT. */
+MUST_USE err_code store_bulk_take_over(struct store *st, sv text, struct store_bulk **out,
+                                       struct err *e);
 /* Loads came faster than they could be folded into one another: whoever has more to bring should
  * wait while this is true. What reads in order takes memory and time for each load that is not
  * folded. */
@@ -253,6 +327,9 @@ void store_cursor_giants(struct store_cursor *c, const atomic_bool *halt);
 /* The caller is through with what next gave: a giant makes room for others. Nobody waits for
  * anything of another job, nor calls next of another cursor, while he has one. */
 void store_cursor_rest(struct store_cursor *c);
+/* What comes may be read from a standby that shows the cursor's commit already (store_link). Before
+ * the first next. */
+void store_cursor_standby(struct store_cursor *c);
 void store_cursor_close(struct store_cursor *c);
 DEFINE_CLEANUP(struct store_cursor, store_cursor_close)
 
@@ -341,6 +418,16 @@ MUST_USE err_code store_counts_settle(struct store *st, const atomic_bool *halt,
  *   note  the key of a note whose counts grow by what went, in the same batch; empty: none do */
 MUST_USE err_code store_erase(struct store *st, store_number number, uint64_t t, sv note, bool *any,
                               struct err *e);
+/* The same, if the lease (store/lease.h) is still held then. ERR_CANCELLED: it is lost, and nothing
+ * went. lease: NULL for none; of the records beside the store. */
+MUST_USE err_code store_erase_under(const struct lease *lease, struct store *st,
+                                    store_number number, uint64_t t, sv note, bool *any,
+                                    struct err *e);
+/* The caller knows that nobody loads: rows of loads that never came to their end, as those of a
+ * process that is gone, are removed now, and not when the time of such a load is over. Where one
+ * process has the data store there is nothing to do. ERR_CONFLICT: one is just being written: call
+ * it again later. */
+MUST_USE err_code store_loads_clear(struct store *st, struct err *e);
 struct store_erased {
     uint64_t resources; /* of which all versions went */
     uint64_t versions;  /* those of these resources, and single ones; deletions are versions */
@@ -352,12 +439,19 @@ MUST_USE err_code store_erased_get(struct store *st, sv note, struct store_erase
 /* Nothing of what was erased is on the disk any more when this succeeds and the store was closed
  * and opened (store_wants_anew() is false): no version, no search entry, no log of RocksDB. What an
  * end of the process left is finished, too. Cost follows the search entries of the types, and the
- * files that are written anew.
+ * files that are written anew. In a database (store_is_remote()) no row has it any more, dead ones
+ * neither; docs/internals/erase.md says what is left there.
  *   halt  stops it. May be NULL
- * ERR_CONFLICT: a file is still being read, or as above: call it again later. ERR_CANCELLED. */
+ * ERR_CONFLICT: a file, or a row, is still being read, or as above: call it again later.
+ * ERR_CANCELLED. */
 MUST_USE err_code store_erase_finish(struct store *st, const atomic_bool *halt, struct err *e);
+/* The same under a lease, as store_erase_under(). */
+MUST_USE err_code store_erase_finish_under(const struct lease *lease, struct store *st,
+                                           const atomic_bool *halt, struct err *e);
 /* It should be closed and opened when nobody holds it. */
 bool store_wants_anew(struct store *st);
+/* A write has failed since it was opened. */
+bool store_has_failed(struct store *st);
 
 /* ---- planning ---- */
 /* Split a type into ranges of about target_bytes of JSON each, in order, without gap or overlap,

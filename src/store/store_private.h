@@ -1,10 +1,12 @@
 /* store_private.h - the table behind store.h, and what any engine shares.
  *
- *   store.c    dispatch: every call of store.h goes through the engine's table
+ *   store.c    dispatch: every call of store.h goes through the engine's table; write.c writes
  *   engines.c  which engines there are; opening by URI
  *   convert.c  the same dispatch for data stores of an older layout
  *   copy.c     the same for what a store was at a commit
+ *   move/      a store made once more in another place, of whichever engine
  *   records.c  the same dispatch for the system's records
+ *   lease.c    leases: taking, keeping, writing under them; lease_local.c those of one process
  *   recent.c   current versions that were read lately
  *   gate.c     who may meet a large record
  *   tally.h    what sums are to grow by
@@ -15,10 +17,13 @@
  * Floor: store. */
 #pragma once
 #include "base/limits.h"
+#include "store/again.h"
 #include "store/check.h"
 #include "store/convert.h"
 #include "store/copy.h"
 #include "store/keeper.h"
+#include "store/lease.h"
+#include "store/nodes.h"
 #include "store/records.h"
 #include "store/store.h"
 
@@ -33,15 +38,24 @@ struct store_weight {
 
 struct store_ops {
     void (*close)(struct store *);
-    struct store_commit (*last)(struct store *);
+    err_code (*last)(struct store *, struct store_commit *, struct err *);
     err_code (*horizon)(struct store *, struct store_commit *, struct err *);
+    /* NULL: a t is given once, and what was acknowledged is on this machine */
+    err_code (*mark)(struct store *, uint64_t, uint64_t *, struct err *);
     err_code (*commit)(struct store *, struct store_write *, size_t, struct store_commit *,
                        struct err *);
+    /* NULL: one process writes it. */
+    err_code (*commit_if)(struct store *, struct store_write *, size_t, struct store_still *,
+                          struct store_commit *, struct err *);
     err_code (*bulk_begin)(struct store *, struct store_bulk **, struct err *);
     err_code (*bulk_fill)(struct store_bulk *, struct store_bulk_item *, size_t, struct err *);
     err_code (*bulk_publish)(struct store_bulk **, size_t, sv, sv, struct store_commit *,
                              struct err *);
     void (*bulk_abort)(struct store_bulk *);
+    /* All NULL: one process writes it. */
+    err_code (*bulk_hand_over)(const struct store_bulk *, struct buf *, struct err *);
+    void (*bulk_leave)(struct store_bulk *);
+    err_code (*bulk_take_over)(struct store *, sv, struct store_bulk **, struct err *);
     bool (*is_crowded)(struct store *);
     err_code (*note_get)(struct store *, sv, struct buf *, struct err *);
     err_code (*note_delete)(struct store *, sv, struct err *);
@@ -83,15 +97,27 @@ struct store_ops {
                      struct store_range **, size_t *, struct err *);
     void (*weigh)(struct store *, struct store_weight *);
     err_code (*flush)(struct store *, struct err *);
-    err_code (*erase)(struct store *, store_number, uint64_t, sv, bool *, struct err *);
-    err_code (*erase_finish)(struct store *, const atomic_bool *, struct err *);
-    /* A write has failed: it should be closed and opened when nobody holds it. NULL: never. */
+    err_code (*erase)(struct store *, const struct lease *, store_number, uint64_t, sv, bool *,
+                      struct err *);
+    err_code (*erase_finish)(struct store *, const struct lease *, const atomic_bool *,
+                             struct err *);
+    err_code (*loads_clear)(struct store *, struct err *); /* NULL: there is nothing to clear */
+    /* A write has failed, or an erasure has ended: it should be closed and opened when nobody holds
+     * it. NULL: never. */
     bool (*wants_anew)(struct store *);
+    bool (*has_failed)(struct store *); /* a write has; NULL: never */
     /* As in copy.h; NULL: a store without files. */
     err_code (*snapshot)(struct store *, const char *folder, struct store_commit *, struct err *);
     err_code (*sums)(struct store *, uint64_t, const atomic_bool *, struct store_sums *,
                      struct err *);
     const struct cipher_ring *(*ring)(struct store *); /* NULL: nothing is encrypted */
+    /* As in again.h. */
+    err_code (*commits)(struct store *, uint64_t after_t, struct store_commit_row *, size_t max,
+                        size_t *n, struct err *);
+    err_code (*again)(struct store *, struct store_again *, size_t n, struct err *);
+    err_code (*again_load)(struct store *, struct store_bulk **, int64_t instant_ms,
+                           struct store_commit *, struct err *);
+    err_code (*again_end)(struct store *, int64_t floor_ms, struct err *);
 };
 /* A data store's name below a root. */
 static inline bool store_name_ok(sv name)
@@ -110,8 +136,9 @@ struct store_cursor {
     const struct store_ops *ops;
     struct buf *place; /* store_cursor_place */
     size_t gap;
-    bool light;  /* store_cursor_light */
-    bool giants; /* store_cursor_giants */
+    bool light;   /* store_cursor_light */
+    bool giants;  /* store_cursor_giants */
+    bool standby; /* store_cursor_standby */
     const atomic_bool *halt;
 };
 struct store_index_cursor {
@@ -119,6 +146,7 @@ struct store_index_cursor {
 };
 struct store_bulk {
     const struct store_ops *ops;
+    const struct lease *under; /* of the first that is published; NULL: of nobody */
 };
 
 /* ---- engines (engines.c has the table) ---- */
@@ -162,6 +190,10 @@ struct store_engine {
                      struct err *e);
     /* The system's records. */
     err_code (*open_records)(const char *place, bool to_read, struct records **out, struct err *e);
+    /* As in store.h; NULL: there is nobody to ask. */
+    err_code (*ready)(const char *root, struct store_readiness *out, struct err *e);
+    err_code (*reach)(const char *root, struct err *e); /* with ready */
+    void (*link)(const struct store_link *link);        /* NULL: it has no connections */
 };
 /* The engine and the place that a URI means. *place is a view into uri.
  * ERR_INVALID: no engine has that scheme; the message says which there are. */
@@ -213,6 +245,9 @@ bool pg_exists(const char *place);
 unsigned pg_n_files(const char *place);
 err_code pg_remove(const char *place, struct err *e);
 err_code pg_records_open(const char *place, bool to_read, struct records **out, struct err *e);
+err_code pg_reach(const char *root, struct err *e);
+err_code pg_ready(const char *root, struct store_readiness *out, struct err *e);
+void pg_link_set(const struct store_link *link);
 
 /* ---- the system's records (records.c) ---- */
 struct records_ops {
@@ -223,7 +258,36 @@ struct records_ops {
     err_code (*scrub)(struct records *, struct err *);
     err_code (*scan)(struct records *, sv, sv, records_each_fn, void *, struct err *);
     err_code (*snapshot)(struct records *, const char *folder, struct err *);
+    /* NULL, as the next: one process has them (lease_local.c) */
+    const struct lease_ops *leases;
+    void (*tell)(struct records *, sv);
+    void (*on_told)(struct records *, records_told_fn, void *);
+    err_code (*nodes)(struct records *, node_each_fn, void *, struct err *);
+    const char *(*self)(const struct records *);
+    bool (*reached)(const struct records *);
 };
+/* Leases as an engine keeps them; lease.h says what they are. An epoch is given once. */
+struct lease_row {
+    uint64_t epoch;
+    size_t which; /* of the names */
+};
+struct lease_ops {
+    /* The first of the names that is free. ERR_EOF. */
+    err_code (*take)(struct records *, const sv *, size_t, unsigned ms, struct lease_row *,
+                     struct err *);
+    /* lost[i]: that epoch's is held no more. */
+    err_code (*renew)(struct records *, const uint64_t *, size_t, unsigned ms, bool *lost,
+                      struct err *);
+    err_code (*release)(struct records *, uint64_t, bool keep_note, struct err *);
+    /* ERR_CONFLICT: it is held no more. */
+    err_code (*write)(struct records *, uint64_t, const struct records_write *, size_t, bool synced,
+                      struct err *);
+    err_code (*tell)(struct records *, uint64_t, sv, struct err *);
+    err_code (*list)(struct records *, sv, bool ended, lease_each_fn, void *, struct err *);
+    err_code (*any)(struct records *, sv, bool *, struct err *);
+};
+extern const struct lease_ops lease_local_ops;
+struct records *lease_records(const struct lease *lease); /* where it stands */
 /* First member of every implementation's object. */
 struct records {
     const struct records_ops *ops;
@@ -231,6 +295,8 @@ struct records {
 
 /* ---- what every engine does alike (store.c) ---- */
 err_code store_key_denied(struct err *e); /* ERR_DENIED, in its words */
+/* Who got the store before its key was revoked: the same. */
+MUST_USE err_code store_key_check(const struct store *st, struct err *e);
 /* Checks that every implementation makes: a type that exists, legal ids, nothing twice. */
 MUST_USE err_code store_writes_check(const struct store_write *writes, size_t n, struct err *e);
 /* Sorted by (type, id, seq), of equal (type, id) only the last kept. Returns how many are left. */
@@ -282,7 +348,14 @@ void recent_put(struct recent *r, struct recent_owner *o, uint64_t read_t,
 void recent_begin_t(struct recent_owner *o, uint64_t t, bool bulk);
 void recent_drop(struct recent *r, struct recent_owner *o, store_number number);
 
-/* ---- what an erasure came to, as a note (store.c) ---- */
+/* ---- of an erasure (store.c) ---- */
+struct tally;
+/* What is current goes out of the sums, when all of a resource is erased (t is 0). Nobody commits
+ * meanwhile. ERR_PRECONDITION: the version of commit t is the current one. */
+MUST_USE err_code store_erased_uncount(struct store *st, store_number number, uint64_t t,
+                                       struct tally *less, struct err *e);
+
+/* What it came to, as a note. */
 #define STORE_ERASED_BYTES 16u /* resources, versions; little endian */
 /* What the note is to be when so many versions more went, and with whole a resource. */
 MUST_USE err_code store_erased_grown(struct store *st, sv note, bool whole, uint64_t versions,

@@ -78,6 +78,17 @@ await check('patch', async () => {
   assert.equal(done.active, false)
 })
 
+await check('FHIRPath Patch', async () => {
+  const parameter = (...part) => ({ resourceType: 'Parameters', parameter: [{ name: 'operation', part }] })
+  const body = parameter({ name: 'type', valueCode: 'replace' }, { name: 'path', valueString: 'Patient.active' },
+    { name: 'value', valueBoolean: true })
+  const sent = { method: 'PATCH', body, options: { headers: { 'Content-Type': 'application/fhir+json' } } }
+  const done = await client.request(`Patient/${ada.id}`, sent)
+  assert.equal(done.active, true)
+  body.parameter[0].part[1].valueString = 'Patient.gender'
+  await refused(client.request(`Patient/${ada.id}`, sent), 422, 'processing')
+})
+
 await check('conditional update', async () => {
   const identifier = [{ system: 'urn:mrn', value: 'kit-1' }]
   const options = { searchParams: { identifier: 'urn:mrn|kit-1' }, resourceType: 'Patient' }
@@ -152,9 +163,9 @@ await check('operations $validate and $everything', async () => {
 })
 
 await check('history of an instance, a type, the system', async () => {
-  assert.equal((await client.history({ resourceType: 'Patient', id: ada.id })).entry.length, 3)
-  assert.equal((await client.history({ resourceType: 'Patient' })).entry.length, 5)
-  assert.equal((await client.history()).entry.length, 30)
+  assert.equal((await client.history({ resourceType: 'Patient', id: ada.id })).entry.length, 4)
+  assert.equal((await client.history({ resourceType: 'Patient' })).entry.length, 6)
+  assert.equal((await client.history()).entry.length, 31)
 })
 
 await check('batch and transaction, where they are offered', async () => {

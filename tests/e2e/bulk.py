@@ -45,7 +45,8 @@ class Export:
         out = []
         for item in (manifest or self.manifest())[section]:
             file = self.fhir.get(item["url"], Accept="application/fhir+ndjson")
-            assert file.status == 200 and file.headers["Content-Type"].startswith("application/fhir+ndjson")
+            assert file.status == 200, (item["url"], file.status, file.body)
+            assert file.headers["Content-Type"].startswith("application/fhir+ndjson")
             lines = file.body.split(b"\n")
             assert lines.pop() == b"" and len(lines) == item["count"] and len(file.body) == item["fileSize"]
             out += [(item["type"], json.loads(line)) for line in lines]

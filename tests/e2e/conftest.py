@@ -1,5 +1,7 @@
 import pytest
 
+import postgres
+
 from fhirlake import LONG, Server, generate
 
 
@@ -7,6 +9,10 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if item.get_closest_marker("long") and not LONG:
             item.add_marker(pytest.mark.skip(reason="only with ./dev test --long"))
+        if postgres.ON and item.get_closest_marker("files"):
+            item.add_marker(pytest.mark.skip(reason="of a data folder that has the data stores"))
+        if postgres.ON and not LONG and item.get_closest_marker("once"):
+            item.add_marker(pytest.mark.skip(reason="no matter of the database: with ./dev test --long it runs there, too"))
 
 
 @pytest.fixture(scope="module")

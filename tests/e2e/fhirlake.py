@@ -25,6 +25,7 @@ import botocore.awsrequest
 import botocore.config
 import botocore.credentials
 
+import postgres
 import secrecy
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
@@ -57,12 +58,14 @@ class Server:
         self.ca = None  # over TLS: the file of the authority that clients trust
         self.log_path = self.data.with_suffix(".log")
 
-    def start(self, timeout=60):
+    def start(self, timeout=300):
         self.log = open(self.log_path, "ab")
+        # a test that has its own --store means it
+        store = ["--store", postgres.database_of(self.data)] if postgres.ON and "--store" not in self.options else []
         # at its end a sanitizer looks for lost memory, from a second process: that may look inside with this alone
         looked_at = ["--core-dumps", "yes"] if "detect_leaks=1" in os.environ.get("ASAN_OPTIONS", "") else []
         self.process = subprocess.Popen(
-            [str(BIN), "serve", "--listen", "127.0.0.1:0", "--data", str(self.data), *looked_at, *self.options],
+            [str(BIN), "serve", "--listen", "127.0.0.1:0", "--data", str(self.data), *store, *looked_at, *self.options],
             stdout=subprocess.PIPE, stderr=self.log, env=self.env, text=True, preexec_fn=self.before)
         line = self._ready_line(timeout)
         match = re.match(r"fhirlake ready on (https?://\S+)", line)
@@ -80,10 +83,11 @@ class Server:
         reader.join(timeout)
         return got[0] if got else ""
 
-    def stop(self, timeout=60):
+    def stop(self, timeout=300):
         """SIGTERM; returns the exit status."""
         if self.process is None:
             return None
+        self.process.send_signal(signal.SIGCONT)  # of a test that failed while it was frozen
         self.process.send_signal(signal.SIGTERM)
         status = self.process.wait(timeout)
         self._gone()
@@ -119,6 +123,7 @@ class Server:
         finally:
             self.kill()
             if self.own_data:
+                postgres.forget(self.data)
                 shutil.rmtree(self.data, ignore_errors=True)
                 self.log_path.unlink(missing_ok=True)
 
@@ -231,11 +236,7 @@ class Fhir:
         headers = {k.replace("_", "-"): v for k, v in headers.items()}
         if data is not None and content_type:
             headers["Content-Type"] = content_type
-        if self.keys:
-            request = botocore.awsrequest.AWSRequest(method, url, headers, data)
-            credentials = botocore.credentials.Credentials(*self.keys)
-            botocore.auth.SigV4Auth(credentials, "healthlake", "us-east-1").add_auth(request)
-            headers = dict(request.headers.items())
+        headers = self.signed(method, url, headers, data)
         parts = urllib.parse.urlsplit(url)
         secrecy.note(parts.netloc, url, headers, data)
         if parts.scheme == "https":
@@ -246,6 +247,28 @@ class Fhir:
             connection.request(method, url[len(f"{parts.scheme}://{parts.netloc}"):], data, headers)
             answer = connection.getresponse()
             return Answer(answer.status, answer.headers, answer.read())
+        finally:
+            connection.close()
+
+    def signed(self, method, url, headers=None, data=None):
+        """The headers of a request, with its signature where this client signs."""
+        if not self.keys:
+            return dict(headers or {})
+        request = botocore.awsrequest.AWSRequest(method, url, headers, data)
+        credentials = botocore.credentials.Credentials(*self.keys)
+        botocore.auth.SigV4Auth(credentials, "healthlake", "us-east-1").add_auth(request)
+        return dict(request.headers.items())
+
+    def get_until(self, url, done):
+        """The same request over one connection, as often and as fast as it goes, until an answer is what is waited for: all answers."""
+        parts, headers, answers = urllib.parse.urlsplit(url), self.signed("GET", url), []
+        connection = http.client.HTTPConnection(parts.netloc, timeout=self.timeout)
+        try:
+            while not answers or not done(answers[-1]):
+                connection.request("GET", parts.path, headers=headers)
+                answer = connection.getresponse()
+                answers.append(Answer(answer.status, answer.headers, answer.read()))
+            return answers
         finally:
             connection.close()
 
@@ -281,7 +304,7 @@ def ask_control(url, keys, operation, request):
         return error.code, told["__type"], told["message"]
 
 
-def wait(probe, wanted, timeout=120, pause=0.02):
+def wait(probe, wanted, timeout=300, pause=0.02):
     end = time.monotonic() + timeout
     while True:
         value = probe()
@@ -365,7 +388,7 @@ def read_export(folder):
             assert key not in resources, f"{key} twice"
             resources[key] = line
     there = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()} - {"manifest.json"}
-    assert there == named, "files beside the manifest's"
+    assert there == named, ("files beside the manifest's", sorted(there ^ named)[:9])
     return manifest, resources
 
 

@@ -176,7 +176,7 @@ class Oidc:
 
     def __exit__(self, *exc):
         self.process.stdin.close()
-        self.process.wait(30)
+        self.process.wait(300)
 
     def token(self, client, audience, scope):
         form = urllib.parse.urlencode({"grant_type": "client_credentials", "scope": scope, "resource": audience}).encode()

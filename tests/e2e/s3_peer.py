@@ -31,7 +31,7 @@ class Peer:
 
     def stop(self):
         self.process.stdin.close()
-        self.process.wait(30)
+        self.process.wait(300)
         self.process.stdout.close()
 
     def needs_policies(self):

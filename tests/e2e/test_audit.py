@@ -224,6 +224,7 @@ def test_the_end_of_a_job_is_a_record_of_the_service(tmp_path):
     assert ended[0]["eventType"] == "AwsServiceEvent"
 
 
+@pytest.mark.files
 def test_a_backup_through_the_socket_is_a_record(tmp_path):
     with Audited(tmp_path) as server:
         store = server.create_store()
@@ -302,6 +303,7 @@ def whole_lines(folder):
                 yield line
 
 
+@pytest.mark.files
 @pytest.mark.parametrize("strict", ["no", "yes"])
 def test_without_its_folder_writes_are_refused(tmp_path, strict):
     with Audited(tmp_path, "--audit-strict", strict) as server:

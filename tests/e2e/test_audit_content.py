@@ -17,6 +17,8 @@ from pki import Authority  # noqa: E402
 from test_audit import Audited  # noqa: E402
 from test_smart_scopes import Bearer  # noqa: E402
 
+pytestmark = pytest.mark.once
+
 
 def records(folder):
     """The records without the log's own lines, by request id; the last one of each."""

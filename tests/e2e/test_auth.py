@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 
 from fhirlake import BIN, Server
 
-pytestmark = pytest.mark.sanitize
+pytestmark = [pytest.mark.sanitize, pytest.mark.once]
 BODY = b"{}"
 HEADERS = {"Content-Type": "application/x-amz-json-1.0", "X-Amz-Target": "HealthLake.ListFHIRDatastores"}
 

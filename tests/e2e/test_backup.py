@@ -15,7 +15,7 @@ import pytest
 from fhirlake import BIN, LONG, Server, patient
 from test_restore import backed_up, ended, history, restore, shown, write_at_random
 
-pytestmark = pytest.mark.sanitize
+pytestmark = [pytest.mark.sanitize, pytest.mark.files]
 
 
 def run(*args, status=0):
@@ -221,6 +221,9 @@ def test_wrong_usage_and_what_is_in_the_way(tmp_path):
     for place in ("full", "nothing"):
         for what in (("backup", "--verify"), ("backup", "--prune"), ("restore", "--data", tmp_path / "new", "--from")):
             assert f"{tmp_path / place}: " in run(*what, tmp_path / place, status=1), "which place"
+    way = tmp_path / "full" / "x" / "y"  # below a file
+    assert f"--to {way}: " in run("backup", "--data", tmp_path, "--to", way, status=1)
+    assert f"--out {way}: " in run("generate", "--patients", 1, "--out", way, status=1)
     with Server() as server:
         server.create_store()
         (tmp_path / "link").symlink_to(server.data)

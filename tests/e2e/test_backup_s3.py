@@ -20,7 +20,7 @@ from s3_peer import Peer
 from test_backup import filled, manifests, restored, run
 from test_restore import history
 
-pytestmark = pytest.mark.sanitize
+pytestmark = [pytest.mark.sanitize, pytest.mark.files]
 
 
 def run_s3(peer, *args, status=0, **env):
@@ -161,7 +161,7 @@ class Hostile:
 
     def stop(self):
         self.process.stdin.close()
-        self.process.wait(30)
+        self.process.wait(300)
         self.process.stdout.close()
 
 
@@ -215,7 +215,7 @@ def killed_at(hostile, n, *args):
     wait(lambda: hostile.left() == 0 or process.poll() is not None, {True})
     reached = process.poll() is None
     process.send_signal(signal.SIGKILL)
-    process.wait(60)
+    process.wait(300)
     hostile.script([])
     return reached
 

@@ -10,7 +10,7 @@ import pytest
 
 from fhirlake import KEY, ROLE, Server
 
-pytestmark = [pytest.mark.sanitize, pytest.mark.threads]
+pytestmark = [pytest.mark.sanitize, pytest.mark.threads, pytest.mark.once]
 TYPE = b"Content-Type: application/x-amz-json-1.0\r\n"
 
 

@@ -5,7 +5,7 @@ import urllib.parse
 
 import pytest
 
-pytestmark = pytest.mark.sanitize
+pytestmark = [pytest.mark.sanitize, pytest.mark.once]
 FORM = "application/x-www-form-urlencoded"
 MARK = b"\xef\xbb\xbf"
 
@@ -67,8 +67,14 @@ def test_a_form_that_is_no_json_is_no_resource(fhir, body):
 
 def test_a_patch_needs_its_type(fhir):
     fhir.put("Patient/p", patient("p"))
-    for content_type in (None, FORM, "application/json", "application/fhir+json"):
-        assert fhir.call("PATCH", "Patient/p", [], content_type).status == 415
+    for body in ([], {"resourceType": "Parameters"}):
+        for content_type in (None, FORM, "application/fhir+xml", "text/plain", "application/merge-patch+json"):
+            assert fhir.call("PATCH", "Patient/p", body, content_type).status == 415
+    # each of the two kinds, sent as the other
+    for content_type in ("application/json", "application/fhir+json"):
+        refused = fhir.call("PATCH", "Patient/p", [], content_type)
+        assert refused.status == 400 and "application/json-patch+json" in refused.text
+    assert fhir.patch("Patient/p", {"resourceType": "Parameters"}).status == 400
 
 
 @pytest.mark.parametrize("content_type", [FORM, "application/fhir+json", "application/json", None, FORM + "; charset=utf-8"])

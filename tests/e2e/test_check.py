@@ -7,7 +7,7 @@ import pytest
 
 from fhirlake import Server, generate, patient, run, wait
 
-pytestmark = pytest.mark.sanitize
+pytestmark = [pytest.mark.sanitize, pytest.mark.files]
 
 
 @pytest.fixture(scope="module")

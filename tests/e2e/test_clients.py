@@ -12,6 +12,8 @@ import pytest
 from backend import OURS, command
 from fhirlake import ROOT, Server
 
+pytestmark = pytest.mark.once
+
 CLIENTS = pathlib.Path(os.environ.get("FHIRLAKE_CLIENTS", ROOT / "tests" / "clients"))
 BULK = pathlib.Path(os.environ.get("FHIRLAKE_BULK_CLIENT", ROOT / ".deps" / "bulk-data-client"))
 MCP = ROOT / ".deps" / "mcp" / "bin" / "python"
@@ -25,7 +27,7 @@ def test_fhir_kit_client(server):
                           env={**os.environ, "BASE": fhir.base, "KEY": fhir.keys[0], "SECRET": fhir.keys[1]})
     print(done.stdout)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("\nok - ") + done.stdout.startswith("ok - ") == 15
+    assert done.stdout.count("\nok - ") + done.stdout.startswith("ok - ") == 16
 
 
 @pytest.mark.skipif(not MCP.exists(), reason="only with ./dev clients")

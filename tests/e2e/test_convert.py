@@ -13,6 +13,8 @@ import pytest
 
 from fhirlake import BIN, Server, patient, run
 
+pytestmark = pytest.mark.files
+
 OLDER = "0123456789abcdef0123456789abcdef"
 
 

@@ -5,6 +5,8 @@ import time
 
 import pytest
 
+import postgres
+
 from fhirlake import FINAL, LONG, Server, assert_same_resources, generate, read_export, read_ndjson, run
 
 KILLS = 20 if not LONG else 100  # and as many of conversions: tests/unit/store/test_convert.c
@@ -41,8 +43,9 @@ def killed_until_done(server, kind, store, job, rng, kills):
             break
         server.kill()
         hits += 1
-        checked = run("check", "--quiet", server.data)
-        assert (checked.returncode, checked.stderr) == (0, ""), checked.stdout + checked.stderr
+        if not postgres.ON:
+            checked = run("check", "--quiet", server.data)
+            assert (checked.returncode, checked.stderr) == (0, ""), checked.stdout + checked.stderr
         server.start()
     client = server.client()
     end = time.monotonic() + 300

@@ -12,6 +12,8 @@ import pytest
 
 from fhirlake import NO_FHIR_DATA, ROOT, run
 
+pytestmark = pytest.mark.once
+
 DEV = ROOT / "dev"
 
 
@@ -63,6 +65,11 @@ def test_a_clang_without_a_number_is_an_error_and_no_package(says, tmp_path):
     ("test --quick --fast", "unknown option --fast of test"), ("test -k", "-k needs an expression"), ("lint --fix", "unknown option --fix of lint"),
     ("format --check", "unknown option --check of format"), ("format src/dev.c", 'format takes no "src/dev.c"'),
     ("clients --foo", "unknown option --foo of clients"), ("rocksdb -x", "unknown option -x of rocksdb"),
+    ("wheel --release", "unknown option --release of wheel"), ("wheel dist", 'wheel takes no "dist"'),
+    ("wheel --for", "wheel --for wants one machine: aarch64 or x86_64"),
+    ("image --for sparc", f"image is made for aarch64, or for what runs here ({os.uname().machine}), and not for sparc"),
+    ("image --for aarch64 now", "image --for wants one machine: aarch64 or x86_64"),
+    ("package --sign", "unknown option --sign of package"),
     ("minio latest", 'minio takes no "latest"'),
     ("keycloak latest", 'keycloak takes no "latest"'),
     ("setup --release", "unknown option --release of setup"), ("coverage --foo", "unknown option --foo of coverage"),
@@ -128,7 +135,8 @@ def test_every_unit_test_bears_the_name_of_its_file():
 
 @pytest.mark.parametrize("words, told", [
     ("demo --foo", "unrecognized arguments: --foo"), ("demo --patients", "expected one argument"),
-    ("demo --patients 0", "--patients is at least 1"), ("bench imports", "there is no benchmark imports; there are generate, import,"),
+    ("demo --patients 0", "--patients is at least 1"), ("cluster --patients 3", "--patients is at least 20"),
+    ("bench imports", "there is no benchmark imports; there are generate, import,"),
     ("bench import --gb x", "invalid float value: 'x'"), ("fhir-data --foo", "unrecognized arguments: --foo"),
     ("fhir-data --from /dev/null/absent", "--from /dev/null/absent: there is no such file or folder"),
 ])
@@ -320,3 +328,81 @@ def test_yyjson_comes_from_its_package_however_much_apt_has_to_say(tmp_path):
 ])
 def test_a_skipped_unit_test_counts_as_skipped_in_every_release_of_cmocka(printed, counts):
     assert call("tap_counts", stdin=printed).stdout.strip() == counts
+
+
+# ---- the parts of all tests ----
+
+PARTS = """
+log() { echo "$1 $$ $2" >>"$LOG"; }
+unit_test() {
+    local kind
+    kind=$(part_kind unit_test "$@")
+    log + $kind; sleep 0.05; log - $kind
+    [ "$2" != dies ] || exit 3
+    count 2 0 1
+}
+fuzz_target() { log + works; sleep 0.05; log - works; count 0 1; }
+sanitized() { log + builds; sleep 0.05; log - builds; [ "$1" != build/broken ] || exit 1; }
+JOBS=2
+for i in 1 2 3 4 5 6 7; do echo "unit_test build w$i"; echo "unit_test build/asan s$i"; done >"$LOG.parts"
+echo "fuzz_target 5 f" >>"$LOG.parts"
+echo "unit_test build/tsan dies" >>"$LOG.parts"
+for build in $BUILDS; do echo "sanitized build/$build"; done >>"$LOG.parts"
+test_parts <"$LOG.parts"
+echo "$PASSED $FAILED $SKIPPED"
+"""
+
+
+def parts_run(log):
+    """Each line of what a run of PARTS logged: whether one began, its kind, and how many of each kind run then."""
+    running = {"builds": 0, "works": 0, "waits": 0}
+    for line in log.read_text().splitlines():
+        sign, _, kind = line.split()
+        running[kind] += 1 if sign == "+" else -1
+        yield sign == "+", kind, dict(running)
+
+
+def test_each_part_runs_once_and_those_that_work_leave_room_for_those_that_wait(tmp_path):
+    log = tmp_path / "log"
+    done = call(f"LOG={log} BUILDS='asan tsan'\n{PARTS}")
+    assert done.stdout == "28 2 14\n", done.stdout + done.stderr
+    assert "unit_test build/tsan dies ended early" in done.stderr and "18 parts in" in done.stderr
+    for told in ("fuzzers: build/fuzz .* 0 passed, 1 failed", "unit tests: build/asan .* 14 passed, 0 failed, 7 skipped",
+                 "unit tests: build/tsan .* 0 passed, 1 failed", "unit tests: build .* 14 passed, 0 failed, 7 skipped",
+                 "compiling: build/asan +0 s\n", "compiling: build/tsan +0 s\n"):
+        assert re.search(told, done.stderr), told
+    left, together = {"builds": 2, "works": 9, "waits": 7}, 0
+    for began, kind, running in parts_run(log):
+        left[kind] -= began
+        together = max(together, running["builds"] * running["waits"])
+        assert running["waits"] <= 4 and running["works"] <= 4 and running["builds"] <= 1
+        assert not (began and kind == "works") or left["builds"] == running["builds"] == 0, "it may not be compiled yet"
+        assert not began or running["works"] <= 2 or left["waits"] == 0, "those that wait want a processor now and then"
+    assert left == {"builds": 0, "works": 0, "waits": 0}
+    assert together, "what waits runs while a build is made"
+
+
+def test_after_a_build_that_failed_nothing_more_begins(tmp_path):
+    log = tmp_path / "log"
+    done = call(f"LOG={log} BUILDS='broken asan'\n{PARTS}")
+    assert "sanitized build/broken ended early" in done.stderr
+    assert re.search(r"a build failed: \d+ parts are not run", done.stderr), done.stderr
+    kinds = [kind for began, kind, _ in parts_run(log) if began]
+    assert "works" not in kinds and kinds.count("builds") == 1
+    assert int(done.stdout.split()[1]) == 1, done.stdout
+
+
+def test_groups_have_each_file_once_and_those_on_a_database_leave_out_what_says_nothing_of_it(monkeypatch):
+    def dealt(n, *args):
+        return sorted(call(f"for i in $(seq 0 {n - 1}); do group_files $i {n} {' '.join(args)}; done").stdout.split())
+
+    monkeypatch.delenv("FHIRLAKE_E2E_STORE", raising=False)
+    monkeypatch.delenv("FHIRLAKE_LONG", raising=False)
+    suite = {str(p.relative_to(ROOT)): p.read_text() for p in (ROOT / "tests" / "e2e").glob("test_*.py")}
+    assert dealt(4) == sorted(suite)
+    assert dealt(3, "-m", "sanitize") == sorted(n for n, t in suite.items() if "mark.sanitize" in t)
+    monkeypatch.setenv("FHIRLAKE_E2E_STORE", "postgresql")
+    there = dealt(4)
+    assert len(there) == len(set(there)) and "tests/e2e/test_rest.py" in there
+    for name in suite.keys() - set(there):
+        assert re.search(r"^pytestmark = .*mark\.(files|once)", suite[name], re.M), name

@@ -17,7 +17,7 @@ from fhirlake import BIN, Server, patient, wait
 from test_backup import run
 from test_restore import backed_up, ended, history, restore, write_at_random
 
-pytestmark = pytest.mark.sanitize
+pytestmark = [pytest.mark.sanitize, pytest.mark.files]
 MARK = "Zqx" + secrets.token_hex(12)  # of every family name that these tests write
 HERE = ("stores", "exports", "jobs")  # what holds resources: system has names, places and counts
 

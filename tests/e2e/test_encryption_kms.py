@@ -13,7 +13,7 @@ from test_encryption import MARK, encrypted, named, readable
 from test_kms import KEY_ARN, OWN, StandIn, under
 from test_restore import backed_up, ended, history, restore, write_at_random
 
-pytestmark = pytest.mark.sanitize
+pytestmark = [pytest.mark.sanitize, pytest.mark.files]
 
 
 @pytest.fixture(scope="module")

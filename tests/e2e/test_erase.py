@@ -1,5 +1,6 @@
-"""$erase, $purge and $bulk-delete: what goes is in no answer, in no file of the data folder, and does not come back by a
-restore; everything else answers as before. A plain list of what there is, kept here, says what must be left."""
+"""$erase, $purge and $bulk-delete: what goes is in no answer, in no file of the data folder and no row of the database, and
+does not come back by a restore; everything else answers as before. A plain list of what there is, kept here, says what must
+be left."""
 import json
 import random
 import re
@@ -8,6 +9,7 @@ import time
 
 import pytest
 
+import postgres
 from bulk import export
 from fhirlake import FINAL, LONG, Server, ask_control, run, wait
 
@@ -75,9 +77,9 @@ def found(fhir, query):
 
 
 def files_with(data, *texts):
-    """Every file of the data folder that has one of the texts, as they stand. The audit log and the objects of the tests'
-    own S3 are no part of a data store."""
-    hits = []
+    """Every file of the data folder that has one of the texts, as they stand, and every row of its database. The audit log
+    and the objects of the tests' own S3 are no part of a data store."""
+    hits = postgres.rows_with(data, *texts) if postgres.ON else []
     for path in data.rglob("*"):
         if path.is_file() and "objects" not in path.relative_to(data).parts:
             raw = path.read_bytes()
@@ -86,6 +88,8 @@ def files_with(data, *texts):
 
 
 def checked(data):
+    if postgres.ON:
+        return  # a database has its own tools
     out = run("check", "--quiet", data)
     assert out.returncode == 0, out.stdout + out.stderr
 
@@ -226,6 +230,7 @@ def test_bulk_delete_soft_and_hard_within_a_span(alone):
     server.start()
 
 
+@pytest.mark.files
 def test_a_restore_does_not_bring_it_back(alone):
     server = alone
     _, _, made = ask_control(server.url, server.keys(), "CreateFHIRDatastore",
@@ -260,6 +265,7 @@ def test_a_restore_does_not_bring_it_back(alone):
     server.start()
 
 
+@pytest.mark.files
 def test_what_a_restore_left_behind_an_erased_version_is_erased_too(alone):
     """The restore goes back to an instant at which a version was the newest that was erased since. There is nothing then as of
     now; an older version is in the history."""
@@ -364,6 +370,7 @@ def test_it_waits_for_jobs_before_it_and_keeps_later_ones(alone):
     assert fhir.get("Patient/p6").json["meta"]["versionId"] == "2"
 
 
+@pytest.mark.files
 def test_it_waits_for_the_snapshot_of_a_backup(alone):
     server = alone
     fhir = server.fhir(server.create_store())
@@ -416,6 +423,7 @@ def test_erasures_that_wait_are_done_with_one_rewrite(tmp_path):
         server.start()
 
 
+@pytest.mark.files
 def test_what_a_failed_erasure_left_is_finished_by_the_next_one(alone):
     server = alone
     store = server.create_store()

@@ -105,7 +105,10 @@ def test_export_tells_what_is_wrong(server, world):
     got = export(server, "--datastore", store, "--output", "out")
     assert got.returncode == 1 and "ValidationException" in got.stderr and "s3Uri" in got.stderr
     got = run("export", "--endpoint", "http://127.0.0.1:9", "--datastore", store, "--output", "s3://output/x")
-    assert got.returncode == 1 and "no answer from http://127.0.0.1:9" in got.stderr
+    assert got.returncode == 1 and "no answer from http://127.0.0.1:9" in got.stderr and "--follow" not in got.stderr
+    # a job that is there is told how to be found again
+    got = run("export", "--endpoint", "http://127.0.0.1:9", "--datastore", store, "--follow", "0" * 32)
+    assert got.returncode == 1 and "no answer" in got.stderr and f"--follow {'0' * 32}" in got.stderr, got.stderr
     assert run("export", "--endpoint", "ftp://x", "--datastore", store, "--output", "s3://o/x").returncode == 2
     assert "Usage: fhirlake export" in run("export", "--help").stdout
 
@@ -125,7 +128,7 @@ def test_export_on_a_terminal_draws_a_bar(server, world):
             text += block
     except OSError:
         pass  # the other side is closed
-    assert process.wait(60) == 0
+    assert process.wait(300) == 0
     process.stdout.close()
     os.close(master)
     assert b"[" + b"#" * 30 + b"] COMPLETED" in text and text.endswith(b"\r\x1b[K")

@@ -16,7 +16,7 @@ from botocore.credentials import Credentials
 
 from fhirlake import SANITIZED, Server, run, wait
 
-pytestmark = pytest.mark.sanitize
+pytestmark = [pytest.mark.sanitize, pytest.mark.once]
 HEALTH = b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
@@ -252,8 +252,16 @@ def test_one_address_cannot_keep_the_others_out_and_a_monitor_is_always_answered
         for last in (1, 2, 3, 4):
             with dial(server, last) as s:
                 assert ask(s, b"GET /health")[0] == 200
-            with dial(server, last) as s:
-                assert ask(s, b"GET /metrics")[0] == 503
+
+            def metrics(last=last):
+                with dial(server, last) as s:
+                    status = ask(s, b"GET /metrics")[0]
+                for i in range(len(held) if status == 404 else 0):  # who had a place had his time: the machine is starved
+                    held[i].close()
+                    held[i] = dial(server, 1 + i // 4)
+                    held[i].sendall(b"GET /health HTTP/1.1\r\nHost:")
+                return status
+            wait(metrics, {503})  # what was dialled last may be counted a moment later
         for s in held + silent:
             s.close()
 

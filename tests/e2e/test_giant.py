@@ -101,6 +101,7 @@ def test_two_imports_and_an_export_at_a_time_wait_for_one_another(server):
     check_export(server, second)
 
 
+@pytest.mark.files
 def test_an_import_that_is_killed_with_one_in_hand_goes_on_there(server):
     store = server.create_store()
     job = server.start_import(store, "s3://input/giants/")

@@ -54,6 +54,7 @@ def files_with(server, word):
                   if p.is_file() and word.encode() in p.read_bytes())
 
 
+@pytest.mark.files
 def test_nothing_that_a_caller_wrote_is_left_of_a_deleted_data_store():
     word = "Zqsecretname"
     with Server() as server:
@@ -223,6 +224,7 @@ def open_modes(server):
                   if p.stat().st_mode & 0o077)
 
 
+@pytest.mark.files
 def test_everything_that_is_written_is_its_owners_alone():
     with Server(before=lambda: os.umask(0)) as server:
         store = server.create_store()
@@ -238,6 +240,7 @@ def test_everything_that_is_written_is_its_owners_alone():
         assert open_modes(server) == []
 
 
+@pytest.mark.files
 def test_folders_of_before_that_others_could_enter_are_closed_and_told():
     with Server() as server:
         server.create_store()

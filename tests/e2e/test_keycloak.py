@@ -16,7 +16,7 @@ from fhirlake import ROOT, Server, patient, wait
 from identity import EVERYTHING, ROLE, Key, smart_store
 from test_smart_scopes import Bearer
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.once]
 REALM = json.loads((ROOT / "docs" / "keycloak" / "clinic-realm.json").read_text())
 
 

@@ -13,6 +13,8 @@ from botocore.exceptions import ClientError
 from fhirlake import BIN, ROLE, ROOT, Server, ask_control, patient
 from s3_peer import ACCOUNT, Peer
 
+pytestmark = pytest.mark.once
+
 KEY_ARN = "arn:aws:kms:us-east-1:123456789012:key/"
 
 
@@ -247,6 +249,7 @@ def under(key):
     return {"KmsEncryptionConfig": {"CmkType": "CUSTOMER_MANAGED_KMS_KEY", "KmsKeyId": key}}
 
 
+@pytest.mark.files
 def test_a_data_store_under_a_customers_key_is_made_when_the_key_is_good(apart):
     kms, near = apart
     kms.keys(good="Enabled", off="Disabled", going="PendingDeletion", denied="Denied", sign="Signing", look="DescribeOnly")
@@ -276,6 +279,7 @@ def test_a_data_store_under_a_customers_key_is_made_when_the_key_is_good(apart):
         == "FailedDependencyException"
 
 
+@pytest.mark.files
 def test_a_restored_data_store_is_under_the_key_of_its_source_which_must_be_good_still(apart):
     kms, near = apart
     kms.keys(good="Enabled")
@@ -298,6 +302,7 @@ def test_a_restored_data_store_is_under_the_key_of_its_source_which_must_be_good
     assert ask("RestoreFHIRDatastore", what)[0] == 200
 
 
+@pytest.mark.files
 def test_who_may_not_let_the_server_use_a_key_learns_nothing_of_it(kms, tmp_path):
     (tmp_path / "one.json").write_text(json.dumps({"Version": "2012-10-17", "Statement": [
         {"Effect": "Allow", "Action": "healthlake:*", "Resource": "*"},

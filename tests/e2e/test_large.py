@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+import postgres
 from fhirlake import Server
 
 MIB = 1 << 20
@@ -79,8 +80,10 @@ def test_pages_pass_large_binaries_whole_where_they_fit_and_without_data_where_n
 
 
 def test_a_page_ends_in_front_of_what_fits_on_a_page_of_its_own(lake):
-    assert check_pages(lake[1], "Binary", SIZES) == [2, 1, 2]
-    assert check_pages(lake[1], "Binary?_sort=_id", SIZES) == [2, 1, 2]
+    # in a database the end may be found by one more page, with nothing on it
+    ends = ([2, 1, 2], [2, 1, 2, 0]) if postgres.ON else ([2, 1, 2],)
+    assert check_pages(lake[1], "Binary", SIZES) in ends
+    assert check_pages(lake[1], "Binary?_sort=_id", SIZES) in ends
 
 
 def test_includes_that_lead_to_large_binaries_come_whole_or_without_data(lake):

@@ -127,7 +127,8 @@ def test_operations_are_defined_where_they_are_offered(types, statement):
     assert ops[("Patient", "export")] == f"{bulk}/OperationDefinition/patient-export"
     assert ops[("Group", "export")] == f"{bulk}/OperationDefinition/group-export"
     assert statement["rest"][0]["operation"] == [
-        {"name": "export", "definition": f"{bulk}/OperationDefinition/export"}]
+        {"name": "export", "definition": f"{bulk}/OperationDefinition/export"},
+        {"name": "viewdefinition-run", "definition": "http://sql-on-fhir.org/OperationDefinition/$viewdefinition-run"}]
     assert ("Observation", "validate") in ops and ("Observation", "everything") not in ops
     for (name, op), url in ops.items():
         if url.startswith("http://hl7.org/fhir/OperationDefinition/"):

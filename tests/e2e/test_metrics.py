@@ -7,6 +7,7 @@ import re
 import socket
 import ssl
 import subprocess
+import threading
 import time
 import urllib.error
 import urllib.parse
@@ -31,7 +32,7 @@ class Watched(Server):
     def __init__(self, *options, data=None, listen="127.0.0.1:0", **more):
         super().__init__(data, "--health-listen", listen, *options, **more)
 
-    def start(self, timeout=60):
+    def start(self, timeout=300):
         super().start(timeout)
         self.monitor = re.search(r"health and metrics on http://([^;)\s]+)", self.ready_line)[1]
         return self
@@ -170,6 +171,7 @@ def test_the_process_the_disk_and_the_connections_are_told(watched):
         wait(lambda: watched.value("fhirlake_open_connections") > before, {True})
 
 
+@pytest.mark.files
 def test_the_bytes_of_the_data_folder_are_those_of_its_files(tmp_path):
     with Watched(data=tmp_path / "d") as s:
         s.create_store()
@@ -238,6 +240,40 @@ def test_handshakes_the_certificate_and_strangers_are_told(tmp_path):
         left = s.value("fhirlake_tls_certificate_expiry_timestamp_seconds") - time.time()
         assert 29 * 86400 < left <= 30 * 86400
         assert TLS <= names(s)
+
+
+def test_the_command_health_says_whether_a_server_is_well(watched):
+    def health(*options, listen=""):
+        return subprocess.run([BIN, "health", *options], capture_output=True, text=True,
+                              env={**os.environ, "FHIRLAKE_HEALTH_LISTEN": listen})
+
+    port = watched.monitor.rsplit(":", 1)[1]
+    for well in (health(listen=watched.monitor), health(listen=f"0.0.0.0:{port}"), health("--endpoint", watched.url)):
+        assert (well.returncode, well.stdout, well.stderr) == (0, "", "")
+    with socket.socket() as taken:  # bound, and nobody listens
+        taken.bind(("127.0.0.1", 0))
+        none = health(listen=f"127.0.0.1:{taken.getsockname()[1]}")
+        # now somebody takes the call, and says nothing, or something else
+        taken.listen()
+        silent = health("--timeout", "1", listen=f"127.0.0.1:{taken.getsockname()[1]}")
+        assert silent.returncode == 1 and "imeout" in silent.stderr, silent
+        call, _ = taken.accept()
+        call.close()
+
+        def other():
+            call, _ = taken.accept()
+            call.recv(4096)
+            call.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 16\r\n\r\n{\"status\":\"fine\"}"[:-1])
+            call.close()
+
+        thread = threading.Thread(target=other)
+        thread.start()
+        foreign = health(listen=f"127.0.0.1:{taken.getsockname()[1]}")
+        thread.join()
+        assert foreign.returncode == 1 and "no fhirlake server" in foreign.stderr, foreign
+    assert none.returncode == 1 and "no answer" in none.stderr
+    for wrong in (health(), health("--endpoint", "ftp://x"), health("--colour", "red"), health("--timeout", "0"), health(listen="nonsense")):
+        assert wrong.returncode == 2 and wrong.stderr.startswith("fhirlake health: "), wrong
 
 
 def test_questions_to_identity_providers_are_counted(tmp_path):

@@ -13,7 +13,7 @@ import pytest
 from fhirlake import ROOT, Fhir, patient
 from test_policies import REST_CALLS, Callers, allow, control_calls, deny, rest_status, said
 
-pytestmark = pytest.mark.sanitize
+pytestmark = [pytest.mark.sanitize, pytest.mark.once]
 TAG = [{"Key": "team", "Value": "b"}]
 LOOPBACK = ["127.0.0.0/8", "::1"]
 ALL = allow("*")

@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 
 from fhirlake import KEY, ROLE, ROOT, Fhir, Server, ask_control, patient
 
-pytestmark = pytest.mark.sanitize
+pytestmark = [pytest.mark.sanitize, pytest.mark.once]
 ACCOUNT = "000000000000"
 OUT = {"S3Configuration": {"S3Uri": "s3://out/x", "KmsKeyId": KEY}}
 
@@ -115,6 +115,7 @@ REST_CALLS = [  # action, method, path, body, headers
     ("SearchWithGet", "GET", "Patient?name=x", None, {}), ("SearchWithGet", "GET", "Patient/p/Observation", None, {}),
     ("SearchWithGet", "GET", "?_type=Patient", None, {}),
     ("SearchWithPost", "POST", "Patient/_search", "", {}), ("SearchWithPost", "POST", "_search", "", {}),
+    ("SearchWithPost", "POST", "$viewdefinition-run", "{}", {}),
     ("ProcessBundle", "POST", "", '{"resourceType":"Bundle","type":"batch"}', {}),
     ("SearchEverything", "GET", "Patient/p/$everything", None, {}),
     ("StartFHIRExportJobWithGet", "GET", "$export", None, {}),

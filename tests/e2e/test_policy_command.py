@@ -7,7 +7,7 @@ import pytest
 from fhirlake import BIN, ROLE, patient
 from test_policies import REST_CALLS, Callers, allow, arn, control_calls, deny, rest_status
 
-pytestmark = pytest.mark.sanitize
+pytestmark = [pytest.mark.sanitize, pytest.mark.once]
 STORE = arn("0" * 32)
 
 

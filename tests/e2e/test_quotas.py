@@ -12,7 +12,7 @@ from fhirlake import BIN, Answer, Server, patient, wait
 from identity import Idp, smart_store
 from test_policies import Callers, allow, said
 
-pytestmark = pytest.mark.sanitize
+pytestmark = [pytest.mark.sanitize, pytest.mark.once]
 
 
 class Limited(Callers):
@@ -43,10 +43,16 @@ def test_an_sdk_that_tries_again_gets_through(tmp_path):
         client, impatient = server.patient_client("app"), server.as_("admin")
         tries = []
         client.meta.events.register("before-send.*.*", lambda **k: tries.append(1))
-        for _ in range(64):
+        calls, told = 0, set()
+        while calls < 64 or (len(tries) == calls and calls < 2000):  # a slow machine may be slower than its rate for a while
             assert client.list_fhir_datastores()["DatastorePropertiesList"] == []
-        assert len(tries) > 64, "it was refused meanwhile"
-        assert {said(impatient.list_fhir_datastores)[0] for _ in range(90)} == {"OK", "ThrottlingException"}
+            calls += 1
+        assert len(tries) > calls, "it was refused meanwhile"
+        for _ in range(2000):
+            told.add(said(impatient.list_fhir_datastores)[0])
+            if len(told) > 1:
+                break
+        assert told == {"OK", "ThrottlingException"}
 
 
 def test_a_refusal_of_the_control_plane_is_a_429_that_says_how_long_to_wait(tmp_path):
@@ -207,4 +213,4 @@ def test_tokens_are_counted_by_address_and_by_who_proved_to_be_a_client(tmp_path
         assert n >= 1
         refused(answer)
         assert elsewhere(other).status == 200
-        assert "rate exceeded" in server.log_text()
+        wait(lambda: "rate exceeded" in server.log_text(), {True})

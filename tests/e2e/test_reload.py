@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 from fhirlake import Server, patient, wait
 from test_policies import Callers, allow, said
 
-pytestmark = [pytest.mark.sanitize, pytest.mark.threads]
+pytestmark = [pytest.mark.sanitize, pytest.mark.threads, pytest.mark.once]
 
 
 def section(name, key, secret, **more):

@@ -23,7 +23,7 @@ from pki import Authority, name, write
 from test_policies import said
 from test_tls import ask, context, dial, tls_server
 
-pytestmark = pytest.mark.sanitize
+pytestmark = [pytest.mark.sanitize, pytest.mark.once]
 
 
 class Rates:

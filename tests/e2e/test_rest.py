@@ -11,7 +11,7 @@ import uuid
 
 import pytest
 
-from fhirlake import EXAMPLES, NO_FHIR_DATA, Fhir, exact, read_ndjson, tokens, without_version
+from fhirlake import EXAMPLES, LONG, NO_FHIR_DATA, Fhir, exact, read_ndjson, tokens, without_version
 
 pytestmark = pytest.mark.sanitize
 # Examples that break FHIR's own rules: a reference to a type that the element does not allow, items without linkId
@@ -227,7 +227,7 @@ def test_at_gives_what_was_current_within_a_period(fhir):
             if scope.count("/") == 2 and fhir.get(scope.rstrip("/")).status == 404:
                 continue
             want = [x for x in current if f"{x[0]}/".startswith(scope)]
-            for count in (1, 3, 1000):
+            for count in (1, 3, 1000) if LONG else (rng.choice((1, 3, 1000)),):
                 url = f"{scope}_history?_count={count}&_at={urllib.parse.quote(at)}"
                 assert pages(fhir, url) == want, (at, scope, count)
     assert several > 2
@@ -274,7 +274,9 @@ def test_patch(fhir):
     assert fhir.get("Patient/p").headers["ETag"] == 'W/"2"', "nothing was written by what failed"
     assert fhir.patch("Patient/p", [], If_Match='W/"1"').status == 412
     assert fhir.patch("Patient/none", []).status == 404
-    assert fhir.call("PATCH", "Patient/p", "[]", "application/json").status == 415
+    assert fhir.call("PATCH", "Patient/p", "[]", "application/merge-patch+json").status == 415
+    # that is FHIRPath Patch, which is in Parameters
+    assert fhir.call("PATCH", "Patient/p", "[]", "application/json").status == 400
 
 
 def test_prefer(fhir):

@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 
 from fhirlake import LONG, Server, ask_control, patient, wait
 
-pytestmark = pytest.mark.sanitize
+pytestmark = [pytest.mark.sanitize, pytest.mark.files]
 # 1.44.8 knows the two operations. With an older one their requests are signed here, and are the same bytes.
 KNOWN = "RestoreFHIRDatastore" in botocore.session.get_session().get_service_model("healthlake").operation_names
 ON = {"Status": "ENABLED", "BackupType": "CONTINUOUS"}

@@ -5,7 +5,7 @@ from botocore.exceptions import ClientError
 from fhirlake import Server, assert_same_resources, patient, read_ndjson
 from s3_peer import Peer
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.once]
 
 
 @pytest.fixture(scope="module", params=["plain", "tls"])

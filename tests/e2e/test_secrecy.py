@@ -3,6 +3,8 @@ import pytest
 
 from fhirlake import Server, patient
 
+pytestmark = pytest.mark.once
+
 
 @pytest.mark.parametrize("leak", ["Blumenthal", "1987-03-21", "secret", "token", "asked"])
 def test_a_log_that_has_what_no_log_may_have_is_found(leak):

@@ -148,6 +148,7 @@ def test_links_are_followed_and_what_they_lead_to_counts(tmp_path):
     assert f"chmod 600 {place / 'to-roles'}" in refused(tmp_path, *linked)
 
 
+@pytest.mark.files
 def test_the_servers_own_key_file_starts_again_and_is_not_taken_when_others_could_write_it(tmp_path):
     with Server(tmp_path / "data") as server:
         keys = server.data / "credentials"
@@ -179,6 +180,7 @@ def test_keys_and_rules_of_another_user_are_refused(tmp_path):
     (("--min-free-mib", "1"), "min_free", False), ((), "min_free", False),
     (("--cache-mib", str(1 << 20)), "cache", True), (("--cache-mib", "8"), "cache", False), ((), "cache", False),
 ], ids=str)
+@pytest.mark.files
 def test_a_size_that_the_machine_does_not_have_is_told_at_the_start(options, event, told):
     with Server(None, *options) as server:
         lines = [line for line in server.log_text().splitlines() if f" warn {event} " in line]

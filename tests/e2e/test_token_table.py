@@ -15,7 +15,7 @@ from identity import ROLE, Idp, Key, b64, claims, smart_store
 from test_permissions import CALLS
 from test_policies import allow, arn, control_calls, deny, rest_status
 
-pytestmark = pytest.mark.sanitize
+pytestmark = [pytest.mark.sanitize, pytest.mark.once]
 OPEN = {"GET metadata", "GET .well-known/smart-configuration"}
 GROUP = {"resourceType": "Group", "id": "g", "type": "person", "actual": True}
 TAG = [{"Key": "team", "Value": "b"}]

@@ -89,10 +89,46 @@ void http_reply(struct http_exchange *x, unsigned status, const struct http_head
     answer(x, status, headers, n_headers, &taken);
 }
 
+/* an answer is one piece of memory here */
+bool http_may_stream(const struct http_exchange *x)
+{
+    (void)x;
+    return false;
+}
+
+struct http_stream *http_stream_begin(struct http_exchange *x, unsigned status,
+                                      const struct http_header *headers, size_t n_headers,
+                                      bool may_gzip)
+{
+    (void)x, (void)status, (void)headers, (void)n_headers, (void)may_gzip;
+    abort();
+}
+
+err_code http_stream_put(struct http_stream *stream, sv bytes, unsigned wait_ms, size_t *taken,
+                         struct err *e)
+{
+    (void)stream, (void)bytes, (void)wait_ms, (void)taken, (void)e;
+    abort();
+}
+
+void http_stream_end(struct http_stream *stream, bool whole)
+{
+    (void)stream, (void)whole;
+    abort();
+}
+
 unsigned http_file_status(const struct http_request *req, const struct http_file *f)
 {
     (void)req, (void)f;
     return 200;
+}
+
+void http_file_part(const struct http_request *req, const struct http_file *f, uint64_t *first,
+                    uint64_t *len)
+{
+    (void)req;
+    *first = f->offset;
+    *len = f->len;
 }
 
 unsigned http_reply_file(struct http_exchange *x, const struct http_header *headers,

@@ -42,7 +42,7 @@ static err_code fill(struct issue *s, const struct issue_config *cfg, int64_t no
     s->failures = failures_new();
     TRY(policy_make(s, e));
     TRY(client_set_open(cfg->clients, cfg->told, cfg->ctx, &s->clients, e));
-    TRY(own_keys_open(cfg->keys, now_ms, &s->keys, e));
+    TRY(own_keys_open(cfg->keys, cfg->records, now_ms, &s->keys, e));
     return replay_open(cfg->records, cfg->replay_max ? cfg->replay_max : ISSUE_REPLAY_MAX, now_ms,
                        &s->replay, e);
 }

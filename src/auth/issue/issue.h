@@ -26,7 +26,7 @@ typedef void (*issue_told_fn)(void *ctx, size_t n_clients, const struct err *e);
 
 struct issue_config {    /* borrowed; outlives it */
     const char *clients; /* the file of clients */
-    const char *keys;    /* the folder of our keys; made */
+    const char *keys;    /* the folder of our keys; made, unless the records are shared */
     struct records *records;
     size_t replay_max;  /* 0: ISSUE_REPLAY_MAX */
     issue_told_fn told; /* NULL: nobody */

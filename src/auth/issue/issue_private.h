@@ -66,10 +66,11 @@ void failures_add(struct failures *failures, sv id, sv peer, uint64_t now_us);
 #define OWN_KEY_DAYS 30         /* then another one signs */
 #define OWN_KEY_LEFT 600        /* seconds for which the one before is good yet */
 struct own_keys;
-/* The keys in a folder, which is made; a key is made when there is none, or none that is young.
- * ERR_DENIED: others could read a key. ERR_INVALID: a file is no key. ERR_IO. */
-MUST_USE err_code own_keys_open(const char *folder, int64_t now_ms, struct own_keys **out,
-                                struct err *e);
+/* The keys in a folder, which is made; or in the records, when other processes share them. A key is
+ * made when there is none, or none that is young. records: borrowed. ERR_DENIED: others could read
+ * a key. ERR_INVALID: a file is no key. ERR_CORRUPT: a record is none. ERR_IO. */
+MUST_USE err_code own_keys_open(const char *folder, struct records *records, int64_t now_ms,
+                                struct own_keys **out, struct err *e);
 void own_keys_close(struct own_keys *keys);
 MUST_USE err_code own_keys_sign(struct own_keys *keys, struct arena *a, sv claims, int64_t now_ms,
                                 sv *out, struct err *e);

@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "cli/backup/options.h"
 #include "server/control.h"
+#include "store/elsewhere.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -138,6 +139,7 @@ static err_code take(struct source *s, const char *data, struct err *e)
     int m = snprintf(s->folder, sizeof s->folder, "%s/backup/snapshot", data);
     if (n < 0 || n >= PATH_MAX - 64 || m >= PATH_MAX)
         return ERR(e, ERR_INVALID, "the path of the data folder is too long");
+    TRY(store_elsewhere(data, e));
     if (access(system, F_OK) != 0 && errno != ENOENT && errno != ENOTDIR)
         return file_os_err(e, "the data folder cannot be looked at");
     if (access(system, F_OK) != 0)
@@ -178,7 +180,11 @@ static err_code check_apart(const char *data, const char *target, struct err *e)
     /* a bucket is elsewhere; who has no data folder is told so later */
     if (sv_starts(sv_from(target), SV_LIT("s3://")) || realpath(data, ours) == NULL)
         return ERR_OK;
-    TRY(file_mkdirs(target, e));
+    const err_code made = file_mkdirs(target, e);
+    if (made != ERR_OK) {
+        err_context(e, "--to %.200s", target);
+        return made;
+    }
     if (realpath(target, there) == NULL)
         return file_os_err(e, "the folder of the backup cannot be found");
     const size_t n = strcmp(ours, "/") == 0 ? 0 : strlen(ours);

@@ -73,6 +73,7 @@ err_code range_copy_begin(struct export_range *g, struct err *e)
     yyjson_arr_iter it = yyjson_arr_iter_with(json_get(note, "objects"));
     while ((v = yyjson_arr_iter_next(&it)) != NULL) {
         TRY(export_goes_on(g->export->run, e));
+        TRY(export_share_holds(g->export, g->range, e));
         TRY(copy_object(g, v, e));
     }
     TRY(take_sums(g, note, e));

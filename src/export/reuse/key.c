@@ -9,8 +9,6 @@
 
 #include "codec/hash.h"
 
-#define LINE_FORM 1u /* grows when a version of the program writes the same line otherwise */
-
 struct text {
     struct hash_sha256 *h;
 };
@@ -71,7 +69,7 @@ bool export_reuse_key(const struct export_job *export, size_t object_bytes,
     if (export->run->cfg->no_reuse || !is_full(export))
         return false;
     struct text x = { hash_sha256_new() };
-    add_number(&x, LINE_FORM);
+    add_number(&x, EXPORT_LINE_FORM);
     add(&x, SV_LIT(FHIRLAKE_VERSION));
     add_number(&x, p->level);
     add_list(&x, &p->types);

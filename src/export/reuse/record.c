@@ -1,14 +1,15 @@
 /* record.c - what a finished export leaves to later ones, written and read.
  *
- *   {"t", "ms", "bucket", "folder", "ranges":[{"type","from","to","note"}, ...]}
+ *   {"t", "ms", "mark", "bucket", "folder", "ranges":[{"type","from","to","note"}, ...]}
  *
  * The note of a range is the one of the run (export_private.h): its objects with their digests and
  * marks, the sums of its resources. t and ms are the commit and its instant. A data folder may have
  * been put back from an older copy since: then the store's past is another one, and the newest
- * commit of that instant is not t. */
+ * commit of that instant is not t. Of a database the mark tells (store_mark). */
 #include "export/reuse/reuse.h"
 
 #include "base/log.h"
+#include "job/served/place.h"
 
 /* Bytes. It becomes part of a plan, which has room for four such. */
 #define RECORD_MAX (EXPORT_PLAN_MAX / 4)
@@ -41,25 +42,33 @@ static bool each_note(void *ctx, sv key, sv value)
     return true;
 }
 
-/* s3://bucket/prefix/ -> prefix/ */
-static sv folder_of(const struct job *job)
+/* s3://bucket/prefix/ -> bucket and prefix/ */
+static void place_of(const struct job_run *run, struct arena *a, sv *bucket, sv *folder)
 {
-    sv key = sv_tail(job->job_folder_uri, job->served ? job->job_folder_uri.len : 5);
-    return job->served ? SV_NONE : sv_tail(key, sv_find(key, '/') + 1);
+    const sv uri =
+        run->job->served ? job_files_uri(run->place, run->job->id, a) : run->job->job_folder_uri;
+    sv rest = sv_tail(uri, 5);
+    (void)sv_cut(&rest, '/', bucket);
+    *folder = rest;
 }
 
 static err_code remember(struct export_job *export, sv name, struct err *e)
 {
     CLEANUP_BUF struct buf b = BUF_INIT(RECORD_MAX);
+    CLEANUP(arena_free) struct arena *a = arena_new(4096);
     struct remember x = { .export = export };
+    sv bucket = SV_NONE, folder;
+    place_of(export->run, a, &bucket, &folder);
     json_writer_init(&x.w, &b);
     json_obj(&x.w);
     json_kv_u64(&x.w, "t", export->t);
     json_kv_i64(&x.w, "ms", export->instant_ms);
-    /* the files of a served export are in a bucket of its own (sink.c) */
+    if (export->mark)
+        json_kv_u64(&x.w, "mark", export->mark);
+    /* in a directory of ours each served export has a bucket of its own */
     if (export->run->job->served)
-        json_kv_str(&x.w, "bucket", export->run->job->id);
-    json_kv_str(&x.w, "folder", folder_of(export->run->job));
+        json_kv_str(&x.w, "bucket", bucket);
+    json_kv_str(&x.w, "folder", folder);
     json_key(&x.w, "ranges");
     json_arr(&x.w);
     TRY(job_run_note_scan(export->run, SV_LIT("done/"), each_note, &x, e));
@@ -134,7 +143,7 @@ err_code export_reuse_read(struct export_job *export, size_t object_bytes, struc
     char name[SHA256_HEX_LEN];
     struct store_commit c;
     yyjson_doc *doc;
-    uint64_t ms;
+    uint64_t ms, mark = 0;
     if (!export_reuse_key(export, object_bytes, name))
         return ERR(e, ERR_NOT_FOUND, "an export of this kind goes on from none");
     TRY(job_run_earlier_get(export->run, sv_make(name, sizeof name), &b, e));
@@ -147,7 +156,13 @@ err_code export_reuse_read(struct export_job *export, size_t object_bytes, struc
     if (!number(root, "t", &out->t) || !number(root, "ms", &ms) || ms > INT64_MAX)
         return ERR(e, ERR_CORRUPT, "what an earlier export left is damaged");
     TRY(store_commit_at(export->run->store, (int64_t)ms, &c, e));
-    if (c.t != out->t || out->t > export->t)
+    if (json_get(root, "mark") && !number(root, "mark", &mark))
+        return ERR(e, ERR_CORRUPT, "what an earlier export left is damaged");
+    struct err why;
+    err_code rc = store_mark_holds(export->run->store, out->t, mark, &why);
+    if (rc != ERR_OK && rc != ERR_PRECONDITION)
+        return err_pass(e, &why);
+    if (rc != ERR_OK || c.t != out->t || out->t > export->t)
         return ERR(e, ERR_NOT_FOUND, "the data store has another past than the earlier export");
     return read_all(root, a, out, e);
 }

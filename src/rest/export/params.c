@@ -134,23 +134,10 @@ static err_code check_group(struct rest_call *call, struct err *e)
     return there ? ERR_OK : ERR(e, ERR_NOT_FOUND, "There is no Group/%.*s", SV_FMT(call->id));
 }
 
-/* Sort the ids, and keep each once. */
-static void sort_patients(struct kick_list *l)
-{
-    size_t n = 0;
-    if (l->n == 0)
-        return;
-    qsort(l->items, l->n, sizeof(sv), sv_by_bytes);
-    for (size_t i = 0; i < l->n; i++)
-        if (i == 0 || !sv_eq(l->items[i], l->items[n - 1]))
-            l->items[n++] = l->items[i];
-    l->n = n;
-}
-
 static err_code check_patients(struct kick *kick, struct err *e)
 {
     size_t missing = 0;
-    sort_patients(&kick->patients);
+    kick->patients.n = sv_sort_once(kick->patients.items, kick->patients.n);
     for (size_t i = 0; i < kick->patients.n; i++) {
         bool there;
         TRY(look_for(kick->call, "Patient", kick->patients.items[i], &there, e));

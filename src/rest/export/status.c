@@ -170,15 +170,35 @@ err_code rest_export_status(struct rest_call *call, struct err *e)
 
 /* ---- GET a file ---- */
 
+static struct http_file answer_of(const struct job_export_file *file)
+{
+    return (struct http_file){ .fd = file->fd,
+                               .len = file->bytes,
+                               .cipher = file->cipher,
+                               .etag = file->sha256,
+                               .modified_ms = file->written_ms,
+                               .may_gzip = true };
+}
+
+static struct job_export_part part_of(void *ctx, const struct job_export_file *file)
+{
+    const struct rest_call *call = ctx;
+    const struct http_file answer = answer_of(file);
+    struct job_export_part part;
+    http_file_part(call->http, &answer, &part.first, &part.len);
+    return part;
+}
+
 err_code rest_export_file(struct rest_call *call, struct err *e)
 {
     struct job job;
     struct job_export_file f;
+    const struct job_export_want want = { part_of, call };
     TRY(find(call, &job, e));
     if (!job.served)
         return ERR(e, ERR_NOT_FOUND, "The files of this export are in S3; its status says where");
     err_code rc = job_export_file_open(call->service->cfg.jobs, call->ds->id, call->id, call->vid,
-                                       store_ring(call->st), call->a, &f, e);
+                                       store_ring(call->st), &want, call->a, &f, e);
     if (rc == ERR_GONE)
         return gone(e);
     TRY(rc);
@@ -186,14 +206,7 @@ err_code rest_export_file(struct rest_call *call, struct err *e)
     /* A request of one line cannot have filled its arena. */
     if (out == NULL)
         abort();
-    *out = (struct http_file){
-        .fd = f.fd,
-        .len = f.bytes,
-        .cipher = f.cipher,
-        .etag = f.sha256,
-        .modified_ms = f.written_ms,
-        .may_gzip = true,
-    };
+    *out = answer_of(&f);
     call->out.status = 200;
     call->out.content_type = SV_LIT("application/fhir+ndjson");
     call->out.file = out;

@@ -43,10 +43,38 @@ uint64_t rest_until_us(const struct rest_call *call)
     return call->clock ? call->clock->until_us : 0;
 }
 
+void rest_clock_no_end(const struct rest_call *call)
+{
+    struct rest_clock *k = call->clock;
+    if (k == NULL)
+        return;
+    k->soft_us = k->until_us = UINT64_MAX;
+    k->endless = call;
+}
+
+static err_code is_there(const struct rest_clock *k, struct err *e)
+{
+    struct datastore_held *held = NULL;
+    if (k->endless == NULL)
+        return ERR_OK;
+    /* it waits until nobody reads */
+    if (store_wants_anew(k->endless->st)) {
+        if (store_has_failed(k->endless->st))
+            return ERR(e, ERR_UNAVAILABLE,
+                       "the data store could not write to its disk, and is opened anew: try again");
+        return ERR(e, ERR_CANCELLED, "resources of the data store were erased meanwhile");
+    }
+    TRY(datastore_hold(k->service, k->endless->ds->id, &held, e));
+    const bool active = sv_eq(datastore_of(held)->status, SV_LIT("ACTIVE"));
+    datastore_release(&held);
+    return active ? ERR_OK : ERR(e, ERR_CANCELLED, "the data store is being deleted");
+}
+
 static err_code may_go_on(struct rest_clock *k, uint64_t now, struct err *e)
 {
-    /* it had its time to drain */
-    if (atomic_load_explicit(&k->service->stopping, memory_order_relaxed))
+    /* it had its time to drain; what has no end gets none */
+    if (atomic_load_explicit(&k->service->stopping, memory_order_relaxed) ||
+        (k->endless && atomic_load_explicit(&k->service->ending, memory_order_relaxed)))
         return ERR(e, ERR_CANCELLED, "the service is being stopped");
     if (now > k->until_us || (now > k->soft_us && workers_pressed(k->pool)))
         return ERR(e, ERR_TIMEOUT,
@@ -55,6 +83,7 @@ static err_code may_go_on(struct rest_clock *k, uint64_t now, struct err *e)
         k->looked_us = now;
         if (http_exchange_gone(k->x))
             return ERR(e, ERR_CANCELLED, "the caller has hung up");
+        return is_there(k, e);
     }
     return ERR_OK;
 }
@@ -72,6 +101,11 @@ static err_code look(void *clock, struct err *e)
 err_code rest_breathe(const struct rest_call *call, struct err *e)
 {
     return call->clock ? look(call->clock, e) : ERR_OK;
+}
+
+err_code rest_goes_on(const struct rest_call *call, struct err *e)
+{
+    return call->clock ? may_go_on(call->clock, clock_mono_us(), e) : ERR_OK;
 }
 
 err_code rest_may_grow(const struct rest_call *call, size_t len, struct err *e)

@@ -11,19 +11,26 @@ struct rest_clock {
     struct http_exchange *x;
     uint64_t soft_us, until_us, looked_us; /* monotonic */
     struct lane_ticket ticket;
-    struct query_deadline deadline; /* of the call's queries; it comes by rest_breathe() */
-    bool has_lock;                  /* of conditional writes: the call waits for no turn */
-    struct making_ticket making;    /* held until the answer is handed over */
+    struct query_deadline deadline;  /* of the call's queries; it comes by rest_breathe() */
+    bool has_lock;                   /* of conditional writes: the call waits for no turn */
+    const struct rest_call *endless; /* the call, when it has no end; else NULL */
+    struct making_ticket making;     /* held until the answer is handed over */
 };
 
 void rest_clock_start(struct rest_clock *k, struct service *service, struct workers *pool,
                       struct http_exchange *x, sv caller, sv place);
 void rest_clock_stop(struct rest_clock *k);
+/* The call has no end: what it makes goes out as it is made. It ends when its data store is being
+ * deleted, and when an erasure there waits for it (ERR_CANCELLED), or its disk failed
+ * (ERR_UNAVAILABLE). */
+void rest_clock_no_end(const struct rest_call *call);
 uint64_t rest_until_us(const struct rest_call *call); /* monotonic; 0: no end */
 /* Called every millisecond or so by what may take long. ERR_TIMEOUT: the call's time is over;
- * ERR_CANCELLED: the caller has hung up. May wait for the call's turn: not under a lock, unless
- * has_lock says so. */
+ * ERR_CANCELLED: the caller has hung up, or what he asks for goes away. May wait for the call's
+ * turn: not under a lock, unless has_lock says so. */
 MUST_USE err_code rest_breathe(const struct rest_call *call, struct err *e);
+/* The same for a call that computes nothing now: it waits for no turn. */
+MUST_USE err_code rest_goes_on(const struct rest_call *call, struct err *e);
 /* Before a lock or another wait: others compute meanwhile. */
 void rest_let_go(const struct rest_call *call);
 /* The answer's body is about to have len bytes. Past LIMIT_MAKING_FREE_BYTES the call needs one of

@@ -1,7 +1,9 @@
 /* cursor.c - the token of a next link: where a page begins, as of which commit, and of which query.
  *
- *   seal(1, when (8 bytes, ms), length of the place (2), place, the query's pairs)
+ *   seal(2, when (8 bytes, ms), length of the place (2), mark (8), place, the query's pairs)
  *   for one data store, path and caller, and the scopes of the caller's token
+ *
+ * The place begins with the commit, and mark says which one that is (store_mark).
  *
  * The token holds all that the page needs, so [base]/Type?_count=N&page=TOKEN is enough. It is
  * sealed: a URL never shows what a POST search asked, and nobody can make a token that reads the
@@ -15,7 +17,8 @@
 #include "codec/seal.h"
 #include "codec/uri.h"
 
-#define CURSOR_VERSION 1
+#define CURSOR_VERSION 2
+#define CURSOR_HEAD    19u
 #define CURSOR_HOURS   24u
 #define CURSOR_MAX     (64u << 10) /* bytes before they are sealed */
 #define SKEW_MS        60000       /* a clock may have been set back so much since */
@@ -41,14 +44,46 @@ static err_code about(struct rest_call *call, sv path, sv *out, struct err *e)
     return out->ptr ? ERR_OK : arena_oom(call->a, e);
 }
 
+static uint64_t commit_of(sv place)
+{
+    uint64_t t = 0;
+    size_t n = 0;
+    while (n < place.len && place.ptr[n] >= '0' && place.ptr[n] <= '9')
+        n++;
+    return sv_to_u64(sv_head(place, n), &t) ? t : 0;
+}
+
+static err_code mark_of(struct rest_call *call, sv place, uint64_t *out, struct err *e)
+{
+    struct err why;
+    err_code rc = store_mark(call->st, commit_of(place), out, &why);
+    if (rc == ERR_NOT_FOUND)
+        return ERR(e, ERR_UNAVAILABLE,
+                   "the database has lost a commit that it showed a moment ago");
+    return rc == ERR_OK ? rc : err_pass(e, &why);
+}
+
+static err_code check_mark(struct rest_call *call, sv place, uint64_t mark, struct err *e)
+{
+    struct err why;
+    err_code rc = store_mark_holds(call->st, commit_of(place), mark, &why);
+    if (rc == ERR_PRECONDITION)
+        return invalid(": the database has lost what it was made of; begin anew without it", e);
+    return rc == ERR_OK ? rc : err_pass(e, &why);
+}
+
 err_code rest_cursor_make(struct rest_call *call, sv path, sv place, sv *out, struct err *e)
 {
     CLEANUP_BUF struct buf plain = BUF_INIT(CURSOR_MAX), text = BUF_INIT(2 * CURSOR_MAX);
     sv purpose;
     uint64_t now = (uint64_t)clock_wall_ms();
-    char head[11] = { CURSOR_VERSION };
-    for (unsigned i = 0; i < 8; i++)
+    char head[CURSOR_HEAD] = { CURSOR_VERSION };
+    uint64_t mark;
+    TRY(mark_of(call, place, &mark, e));
+    for (unsigned i = 0; i < 8; i++) {
         head[1 + i] = (char)(now >> 8 * i);
+        head[11 + i] = (char)(mark >> 8 * i);
+    }
     head[9] = (char)place.len;
     head[10] = (char)(place.len >> 8);
     TRY(about(call, path, &purpose, e));
@@ -114,19 +149,22 @@ err_code rest_cursor_open(struct rest_call *call, sv path, sv *place, struct err
     text = arena_sv(call->a, buf_sv(&plain));
     if (text.ptr == NULL)
         return arena_oom(call->a, e);
-    if (text.len < 11 || text.ptr[0] != CURSOR_VERSION)
-        return invalid("", e);
-    uint64_t made = 0;
-    for (unsigned i = 0; i < 8; i++)
+    if (text.len < CURSOR_HEAD || text.ptr[0] != CURSOR_VERSION)
+        return invalid(": it is of another version of the server; begin anew without it", e);
+    uint64_t made = 0, mark = 0;
+    for (unsigned i = 0; i < 8; i++) {
         made |= (uint64_t)(unsigned char)text.ptr[1 + i] << 8 * i;
+        mark |= (uint64_t)(unsigned char)text.ptr[11 + i] << 8 * i;
+    }
     size_t len = (unsigned char)text.ptr[9] | (size_t)(unsigned char)text.ptr[10] << 8;
     int64_t age_ms = clock_wall_ms() - (int64_t)made;
     if (age_ms < -SKEW_MS || age_ms > (int64_t)CURSOR_HOURS * 3600 * 1000)
         return invalid(": it is older than 24 hours; begin anew without it", e);
-    if (len > text.len - 11)
+    if (len > text.len - CURSOR_HEAD)
         return invalid("", e);
-    *place = sv_make(text.ptr + 11, len);
-    return take_query(call, sv_tail(text, 11 + len), e);
+    *place = sv_make(text.ptr + CURSOR_HEAD, len);
+    TRY(check_mark(call, *place, mark, e));
+    return take_query(call, sv_tail(text, CURSOR_HEAD + len), e);
 }
 
 err_code rest_cursor_url(const struct rest_call *call, sv path, size_t count, sv token,

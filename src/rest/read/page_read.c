@@ -45,8 +45,9 @@ static err_code read_summary(struct rest_page *page, sv value, struct err *e)
  * (asOfCommit). It shows what a history shows, so it needs the right to that. */
 static err_code read_as_of(struct rest_page *page, sv value, struct err *e)
 {
-    uint64_t t;
-    if (!sv_to_u64(value, &t) || t == 0 || t > store_last(page->call->st).t)
+    uint64_t t, newest;
+    TRY(rest_newest(page->call, &newest, e));
+    if (!sv_to_u64(value, &t) || t == 0 || t > newest)
         return bad(e, "_asOf must be the number of a commit of this data store");
     TRY(rest_allowed(page->call, page->call->type ? "GetHistoryByResourceType" : "GetFullHistory",
                      e));
@@ -301,7 +302,9 @@ err_code rest_page_read(struct rest_page *page, struct err *e)
     if (place.ptr)
         TRY(rest_page_place_read(page, place, e));
     if (page->as_of == 0)
-        page->as_of = call->as_of ? call->as_of : store_last(call->st).t;
+        page->as_of = call->as_of;
+    if (page->as_of == 0)
+        TRY(rest_newest(call, &page->as_of, e));
     const struct query_source src = rest_query_source(call, page->as_of);
     query_init(query, &src, page->types[0]);
     memcpy(query->types, page->types, page->n_types * sizeof query->types[0]);

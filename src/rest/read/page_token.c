@@ -41,9 +41,13 @@ static bool sorted_place_read(struct rest_page *page, sv text)
 err_code rest_page_place_read(struct rest_page *page, sv text, struct err *e)
 {
     sv t, kind, part[5];
-    uint64_t n[4];
+    uint64_t n[4], newest;
     if (!sv_cut(&text, '-', &t) || !sv_to_u64(t, &page->as_of) || !sv_cut(&text, '-', &kind) ||
-        page->as_of == 0 || page->as_of > store_last(page->call->st).t)
+        page->as_of == 0)
+        return bad_place(e);
+    /* a database that cannot be asked does not make the token a wrong one */
+    TRY(rest_newest(page->call, &newest, e));
+    if (page->as_of > newest)
         return bad_place(e);
     if (sv_eq(kind, SV_LIT("b")))
         return ERR_OK;

@@ -1,13 +1,17 @@
 /* asked.c - a write that depends on a search is committed only while what was found is still so.
  *
  *   search   as of a commit t0, without a lock, for as long as it takes
- *   lock     of the data store: one such write at a time is between its check and its commit
+ *   lock     of the data store: one such write of this process is between its check and its commit
  *   check    of the resources written since t0: would the search find one more, or one less?
  *   commit   if not; else the search is made again
  *
  * So two conditional writes never both find nothing and create. One data store never waits for
  * another, and no caller waits for the search of another. Plain writes take no lock: the version
- * of a resource that was found is a condition of the commit. */
+ * of a resource that was found is a condition of the commit.
+ *
+ * Where other processes write the data store too, the lock keeps none of them away. There the store
+ * asks once more within the commit, when nothing can come between: of what was written since
+ * the check, which is nothing, or little (store_commit_if()). */
 #include "rest/fair/clock_private.h"
 #include "rest/rest_private.h"
 #include "rest/write/write_private.h"
@@ -114,15 +118,17 @@ static err_code same_as_asked(const struct rest_asked *a, const struct store_ver
     return ERR_OK;
 }
 
-static err_code still_so(struct store *st, const struct rest_asked *a, uint64_t now_t,
-                         size_t *n_looked, bool *so, struct err *e)
+/* Would the search find the same as of now_t? Up to from_t that is known. */
+static err_code still_so(struct store *st, const struct rest_asked *a, uint64_t from_t,
+                         uint64_t now_t, size_t *n_looked, bool *so, struct err *e)
 {
     const struct query *query = a->q;
     bool changed[STORE_TYPES];
-    *so = true;
-    if (now_t == query->src.as_of)
+    /* a database that has lost commits is not the one that was searched */
+    *so = now_t >= from_t;
+    if (now_t <= from_t)
         return ERR_OK;
-    TRY(store_changed_types(st, query->src.as_of, now_t, changed, e));
+    TRY(store_changed_types(st, from_t, now_t, changed, e));
     /* Chains and _has found their ids as of the search; a change of these types may change the
      * ids. */
     for (unsigned t = 1; t <= fhir_n_types(); t++)
@@ -137,7 +143,7 @@ static err_code still_so(struct store *st, const struct rest_asked *a, uint64_t 
         err_code rc;
         if (!changed[query->types[i]])
             continue;
-        TRY(store_changes(st, &all, query->src.as_of, now_t, &cur, e));
+        TRY(store_changes(st, &all, from_t, now_t, &cur, e));
         while ((rc = store_cursor_next(cur, &v, e)) == ERR_OK) {
             if (++*n_looked > CHANGED_MAX)
                 *so = false;
@@ -152,31 +158,62 @@ static err_code still_so(struct store *st, const struct rest_asked *a, uint64_t 
     return ERR_OK;
 }
 
+struct asked_still {
+    struct store_still still;
+    struct rest_call *call;
+    const struct rest_asked_list *list;
+    uint64_t seen_t; /* as of this commit all is as it was found; 0: it was not looked at */
+    size_t n_looked;
+    bool overtaken;
+};
+
+static err_code look(struct asked_still *s, uint64_t newest_t, bool *so, struct err *e)
+{
+    for (size_t i = 0; i < s->list->n && *so; i++) {
+        const struct rest_asked *a = &s->list->items[i];
+        TRY(still_so(s->call->st, a, s->seen_t ? s->seen_t : a->q->src.as_of, newest_t,
+                     &s->n_looked, so, e));
+    }
+    return ERR_OK;
+}
+
+/* Of struct store_still. */
+static err_code asked_holds(struct store_still *me, uint64_t newest_t, struct err *e)
+{
+    struct asked_still *s = (struct asked_still *)me;
+    struct rest_clock *clock = s->call->clock;
+    bool so = true;
+    if (clock)
+        clock->has_lock = true;
+    err_code rc = look(s, newest_t, &so, e);
+    if (clock)
+        clock->has_lock = false;
+    TRY(rc);
+    s->overtaken = !so;
+    if (!so)
+        return ERR(e, ERR_CONFLICT, REST_OVERTAKEN);
+    s->seen_t = newest_t;
+    return ERR_OK;
+}
+
 err_code rest_commit_asked(struct rest_call *call, const struct rest_asked_list *l,
                            struct store_write *writes, size_t n, struct store_commit *at,
                            bool *overtaken, struct err *e)
 {
+    struct asked_still s = { .still = { asked_holds }, .call = call, .list = l };
+    uint64_t newest;
     *overtaken = false;
     rest_let_go(call);
     if (l->n == 0)
         return store_commit(call->st, writes, n, at, e);
     struct writing_lock *lock = lock_of(call->service, call->ds->id);
-    uint64_t now_t = store_last(call->st).t;
-    size_t n_looked = 0;
-    bool so = true;
-    err_code rc = ERR_OK;
-    if (call->clock)
-        call->clock->has_lock = true;
-    for (size_t i = 0; i < l->n && so && rc == ERR_OK; i++)
-        rc = still_so(call->st, &l->items[i], now_t, &n_looked, &so, e);
-    if (call->clock)
-        call->clock->has_lock = false;
-    if (rc == ERR_OK && !so) {
-        *overtaken = true;
-        rc = ERR(e, ERR_CONFLICT, REST_OVERTAKEN);
-    }
+    /* most of it here, where nobody else waits for it */
+    err_code rc = rest_newest(call, &newest, e);
     if (rc == ERR_OK)
-        rc = store_commit(call->st, writes, n, at, e);
+        rc = asked_holds(&s.still, newest, e);
+    if (rc == ERR_OK)
+        rc = store_commit_if(call->st, writes, n, &s.still, at, e);
     unlock(call->service, lock);
+    *overtaken = rc != ERR_OK && s.overtaken;
     return rc;
 }

@@ -77,8 +77,6 @@ MUST_USE err_code rest_transaction(struct rest_bundle *bundle, struct err *e);
  * is the second. */
 MUST_USE err_code rest_refs_collect(struct rest_bundle *bundle, struct rest_entry **culprit,
                                     struct err *e);
-/* Does any resource hold a conditional reference, or could a patch bring one in? */
-bool rest_refs_conditional(struct rest_bundle *bundle);
 /* Which entries other than `but` store a resource of this type that matches the query? *n of them;
  * *hit is the last, or NULL. */
 MUST_USE err_code rest_refs_pending(const struct rest_bundle *bundle, const struct query *query,

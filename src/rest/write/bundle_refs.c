@@ -108,36 +108,6 @@ static bool is_conditional_ref(const struct rest_call *call, sv text, fhir_type 
     return *type != FHIR_TYPE_NONE;
 }
 
-static err_code note(void *ctx, fhir_link_kind kind, sv text, sv *out, struct err *e)
-{
-    const struct rest_call *call = ctx;
-    fhir_type type;
-    sv query;
-    (void)out;
-    if (kind == FHIR_LINK_REFERENCE && is_conditional_ref(call, text, &type, &query))
-        return ERR(e, ERR_EOF, "found");
-    return ERR_OK;
-}
-
-bool rest_refs_conditional(struct rest_bundle *bundle)
-{
-    for (size_t i = 0; i < bundle->in.n; i++) {
-        struct rest_entry *entry = &bundle->entries[i];
-        struct fhir_links links = { .fn = note, .ctx = &entry->call };
-        struct err e;
-        if (!rest_is_write(entry->call.it) || entry->call.in.body.len == 0)
-            continue;
-        if (rest_entry_is(entry, "PATCH")) {
-            if (memchr(entry->call.in.body.ptr, '?', entry->call.in.body.len))
-                return true;
-        } else if (fhir_links_rewrite(&links, entry->in->text, entry->in->resource, NULL, &e) ==
-                   ERR_EOF) {
-            return true;
-        }
-    }
-    return false;
-}
-
 err_code rest_refs_pending(const struct rest_bundle *bundle, const struct query *query,
                            fhir_type type, const struct rest_entry *but,
                            const struct rest_entry **hit, size_t *n, struct err *e)

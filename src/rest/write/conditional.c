@@ -49,8 +49,10 @@ err_code rest_condition_query(struct query **out, struct rest_call *call, struct
     if (query == NULL)
         return arena_oom(call->a, e);
     TRY(check_names(call->in.query, e));
-    struct query_source src =
-        rest_query_source(call, call->scope ? call->scope->as_of : store_last(call->st).t);
+    uint64_t as_of = call->scope ? call->scope->as_of : 0;
+    if (call->scope == NULL)
+        TRY(rest_newest(call, &as_of, e));
+    struct query_source src = rest_query_source(call, as_of);
     /* Of several, those are found that may be deleted. */
     if (rest_is_delete_of_several(call))
         src.letters |= SMART_D;

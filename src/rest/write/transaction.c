@@ -10,7 +10,8 @@
  *
  * Races. The commit has three kinds of conditions. What searches found must still be so (asked.c),
  * so two transactions never both find nothing and create. With searches, each resource that is
- * written must be at its version of t0, so the whole is as if it had run alone. A patch must meet
+ * written must be at its version of t0, so the whole is as if it had run alone. Whether links are
+ * searches is known when all are prepared: what a patch makes is seen in no body. A patch must meet
  * the version it patched. When one of these fails, another writer was faster, and the attempt is
  * made again. When a condition of the client's fails (ifMatch, ifNoneMatch), the answer is 412.
  *
@@ -33,7 +34,7 @@ struct transaction {
     struct rest_bundle *b;
     struct rest_entry **writes; /* in the order in which they are worked on */
     size_t n_writes;
-    bool searches; /* some entry depends on what a search finds */
+    bool searches; /* some entry has a condition that is a search */
     struct rest_scope scope;
     struct search_id *gone;     /* for scope: ids that the transaction deletes */
     struct search_id *replaced; /* for b->refs.scope: ids that it deletes or updates */
@@ -104,9 +105,7 @@ static err_code open_all(struct transaction *tx, struct err *e)
         culprit->where = ".fullUrl";
         return blame(culprit, rc, e);
     }
-    TRY(rc);
-    tx->searches = tx->searches || rest_refs_conditional(bundle);
-    return ERR_OK;
+    return rc;
 }
 
 /* ---- identify ---- */
@@ -188,13 +187,12 @@ static err_code matches_alone(struct transaction *tx, struct rest_entry *entry, 
 
 /* ---- prepare ---- */
 
-/* When there are searches, every resource that is written must be at the version of the
- * searches. */
+/* The resource that is written must be at the version of the searches. */
 static err_code guard(struct transaction *tx, struct rest_entry *entry, struct err *e)
 {
     struct store_write *w = &entry->p.w;
     struct store_version v;
-    if (!tx->searches || entry->fresh || w->condition != STORE_IF_ANY)
+    if (!entry->p.has_write || entry->fresh || w->condition != STORE_IF_ANY)
         return ERR_OK;
     err_code rc =
         store_get_light(tx->b->call->st, w->type, w->id, tx->scope.as_of, tx->b->work, &v, e);
@@ -220,8 +218,11 @@ static err_code prepare(struct transaction *tx, struct err *e)
         TRY_ENTRY(entry, rest_bundle_time(tx->b, e));
         TRY_ENTRY(entry, rest_prepare(&entry->call, &entry->p, e));
         entry->where = "";
-        if (entry->p.has_write)
-            TRY_ENTRY(entry, guard(tx, entry, e));
+    }
+    bool searches = tx->searches || tx->b->refs.n_found;
+    for (size_t i = 0; searches && i < tx->n_writes; i++) {
+        struct rest_entry *entry = tx->writes[i];
+        TRY_ENTRY(entry, guard(tx, entry, e));
     }
     return ERR_OK;
 }
@@ -342,6 +343,8 @@ static err_code commit(struct transaction *tx, bool *again, struct err *e)
 static err_code attempt(struct transaction *tx, bool *again, struct err *e)
 {
     struct rest_bundle *bundle = tx->b;
+    uint64_t newest;
+    *again = false;
     arena_reset(bundle->work);
     for (size_t i = 0; i < bundle->in.n; i++) {
         struct rest_entry *entry = &bundle->entries[i];
@@ -353,12 +356,12 @@ static err_code attempt(struct transaction *tx, bool *again, struct err *e)
         entry->call.asked = &bundle->asked;
         entry->fresh = false;
     }
-    tx->scope = (struct rest_scope){ store_last(bundle->call->st).t, tx->gone, 0 };
+    TRY(rest_newest(bundle->call, &newest, e));
+    tx->scope = (struct rest_scope){ newest, tx->gone, 0 };
     bundle->refs.scope = (struct rest_scope){ tx->scope.as_of, tx->replaced, 0 };
     bundle->refs.n_found = 0;
     bundle->asked = (struct rest_asked_list){ 0 };
     tx->n_ids = 0;
-    *again = false;
     TRY(identify(tx, e));
     TRY(prepare(tx, e));
     TRY(check_reads(tx, e));

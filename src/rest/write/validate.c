@@ -196,7 +196,7 @@ err_code rest_validate(struct rest_call *call, struct err *e)
         call->out.status = 200;
         return rest_outcome_write(&good, 1, &call->out.body, e);
     }
-    struct rest_issue_list of_rules;
+    struct rest_issue_list of_rules = { 0 };
     struct rest_issue *all = arena_calloc(call->a, found.n + k.profiles.n, sizeof *all);
     TRY(as_issues(call, &found, &of_rules, e));
     if (all == NULL)

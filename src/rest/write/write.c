@@ -21,8 +21,6 @@
 #include "base/limits.h"
 #include "base/rng.h"
 #include "codec/hash.h"
-#include "codec/json_patch.h"
-#include "codec/media_type.h"
 
 #define INDEX_MAX (64u << 20) /* bytes of index entries of one resource */
 
@@ -274,38 +272,13 @@ static bool may_see(struct rest_call *call, const struct store_version *v)
            rest_allowed(call, "ReadResource", &ignored) == ERR_OK;
 }
 
-/* A patch works on the resource as a client reads it: the stored form has no version in its
- * meta. */
-static err_code patched(struct rest_call *call, const struct store_version *v, struct buf *out,
-                        struct err *e)
-{
-    CLEANUP_BUF struct buf text = BUF_INIT(LIMIT_DATA_BODY_BYTES + FHIR_SPLICE_MAX);
-    const struct json_patch_limits limits = { LIMIT_RESOURCE_DEPTH, rest_until_us(call) };
-    yyjson_doc *target, *patch;
-    /* An import may have brought a larger one. */
-    if (query_whole_len(v) > LIMIT_DATA_BODY_BYTES)
-        return ERR(e, ERR_TOO_LARGE,
-                   "The resource is larger than %u MiB, which is the most a "
-                   "patch works on",
-                   LIMIT_DATA_BODY_BYTES >> 20);
-    CLEANUP(arena_free)
-    struct arena *a = arena_new(json_tree_max(call->in.body.len) + json_tree_max(text.max));
-    CLEANUP(arena_free) struct arena *work = arena_new(LIMIT_PATCH_BYTES);
-    TRY(json_read(a, call->in.body, LIMIT_JSON_DEPTH, &patch, e));
-    TRY(rest_version_write(v, &text, e));
-    TRY(json_read(a, buf_sv(&text), LIMIT_RESOURCE_DEPTH + 1, &target, e));
-    return json_patch(yyjson_doc_get_root(target), yyjson_doc_get_root(patch), work, &limits, out,
-                      e);
-}
-
 static err_code prepare_patch(struct rest_call *call, struct fhir_reader *reader,
                               struct rest_pending *pending, struct err *e)
 {
     CLEANUP_BUF struct buf text = BUF_INIT(LIMIT_DATA_BODY_BYTES);
     struct store_version v;
     struct fhir_envelope env;
-    if (!media_type_is(call->in.content_type, "application/json-patch+json"))
-        return ERR(e, ERR_MEDIA_TYPE, "A patch is sent as application/json-patch+json");
+    TRY(rest_patch_kind(call, e));
     TRY(current(call, &v, e));
     TRY(rest_may_change(call, SMART_U, &v, e));
     if (v.method == STORE_METHOD_DELETE)
@@ -315,7 +288,7 @@ static err_code prepare_patch(struct rest_call *call, struct fhir_reader *reader
         pending->w.if_version != v.version)
         return ERR(e, ERR_PRECONDITION, "The resource is at version %llu, If-Match asks for %llu",
                    (unsigned long long)v.version, (unsigned long long)pending->w.if_version);
-    TRY(patched(call, &v, &text, e));
+    TRY(rest_patch_apply(call, &v, &text, e));
     pending->w.method = STORE_METHOD_UPDATE;
     err_code rc = read_resource(call, reader, buf_sv(&text), SV_NONE, pending, &env, e);
     /* The patch is well formed, and what it makes is not. */

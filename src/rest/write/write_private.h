@@ -1,6 +1,7 @@
 /* write_private.h - the interactions that write, and the steps of one write.
  *
  *   write.c         create, update, patch, delete
+ *   patch.c         the two kinds of patch: what a body makes of a resource
  *   conditional.c   those that go by a search (condition_private.h)
  *   delete.c        the conditional delete of several
  *   validate.c      the levels of validation, and $validate
@@ -42,6 +43,14 @@ MUST_USE err_code rest_written(struct rest_call *call, const struct rest_pending
 MUST_USE err_code rest_refused(struct rest_call *call, const struct rest_pending *pending,
                                err_code rc, struct err *e);
 MUST_USE err_code rest_write(struct rest_call *call, struct err *e);
+
+/* ---- patch.c ---- */
+/* ERR_MEDIA_TYPE: the body is of a type that no patch has. */
+MUST_USE err_code rest_patch_kind(const struct rest_call *call, struct err *e);
+/* What the body makes of v, as text. ERR_INVALID: the body is no patch; ERR_UNPROCESSABLE: it
+ * cannot be applied; ERR_TOO_LARGE, ERR_TIMEOUT. */
+MUST_USE err_code rest_patch_apply(const struct rest_call *call, const struct store_version *v,
+                                   struct buf *out, struct err *e);
 
 /* ---- delete.c ---- */
 /* ERR_INVALID (_count, If-Match, in a Bundle), ERR_CONFLICT. */

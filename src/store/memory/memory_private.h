@@ -2,6 +2,7 @@
  *
  *   versions.c  the array of versions, and finding one in it
  *   write.c     commits, bulk loads, notes, the horizon
+ *   again.c     commits of another store, made once more
  *   read.c      one resource, cursors, the log, plans
  *   entries.c   search entries and counts
  *   open.c      opening, closing, the engine's table
@@ -35,13 +36,15 @@ struct memory {
     struct store base;
     pthread_mutex_t lock;
     struct mem_version *versions; /* in order of t */
-    size_t n, cap;
+    uint64_t *marks;              /* of each version its mem_mark_of() */
+    size_t n, cap, cap_marks;
     uint64_t n_born; /* resources that have a number */
     struct store_commit *commits;
     size_t n_commits, cap_commits;
     struct mem_note *notes;
     size_t n_notes;
     int64_t floor_ms;
+    const int64_t *again_ms; /* again.c: instead of the clock; NULL: the clock */
 };
 
 /* ---- versions.c ---- */
@@ -60,6 +63,8 @@ struct mem_version mem_version_of(fhir_type type, sv id, store_method method,
 void mem_version_free(struct mem_version *v);
 struct store_commit mem_last_locked(const struct memory *m);
 struct store_commit mem_next_locked(struct memory *m); /* it is the newest from now on */
+/* Of a resource: alike for all of its versions, and hardly ever for those of two. */
+uint64_t mem_mark_of(fhir_type type, sv id);
 /* v is taken, and gets the number of its resource (I8). */
 void mem_add_locked(struct memory *m, struct mem_version v, struct store_commit c);
 /* Newest version with t <= as_of, NULL when there is none; *rank is its version number (I5). */
@@ -76,15 +81,16 @@ err_code mem_bulk_fill(struct store_bulk *base, struct store_bulk_item *items, s
 err_code mem_bulk_publish(struct store_bulk **bulks, size_t n, sv note_key, sv note,
                           struct store_commit *out, struct err *e);
 bool mem_is_crowded(struct store *st);
-err_code mem_erase(struct store *st, store_number number, uint64_t t, sv note, bool *any,
-                   struct err *e);
-err_code mem_erase_finish(struct store *st, const atomic_bool *halt, struct err *e);
+err_code mem_erase(struct store *st, const struct lease *lease, store_number number, uint64_t t,
+                   sv note, bool *any, struct err *e);
+err_code mem_erase_finish(struct store *st, const struct lease *lease, const atomic_bool *halt,
+                          struct err *e);
 void mem_bulk_abort(struct store_bulk *base);
 err_code mem_note_get(struct store *st, sv key, struct buf *out, struct err *e);
 err_code mem_note_delete(struct store *st, sv key, struct err *e);
 
 /* ---- read.c ---- */
-struct store_commit mem_last(struct store *st);
+err_code mem_last(struct store *st, struct store_commit *out, struct err *e);
 err_code mem_commit_at(struct store *st, int64_t instant_ms, struct store_commit *out,
                        struct err *e);
 bool mem_is_near(struct store *st, store_number number);
@@ -128,3 +134,11 @@ unsigned mem_index_form(struct store *st);
 err_code mem_settle(struct store *st, const atomic_bool *halt, struct err *e);
 err_code mem_count(struct store *st, fhir_type type, uint16_t param, sv value, uint64_t *out,
                    struct store_commit *at, struct err *e);
+
+/* ---- again.c ---- */
+err_code mem_commits(struct store *st, uint64_t after_t, struct store_commit_row *out, size_t max,
+                     size_t *n, struct err *e);
+err_code mem_again(struct store *st, struct store_again *commits, size_t n, struct err *e);
+err_code mem_again_load(struct store *st, struct store_bulk **b, int64_t instant_ms,
+                        struct store_commit *out, struct err *e);
+err_code mem_again_end(struct store *st, int64_t floor_ms, struct err *e);

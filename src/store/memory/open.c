@@ -14,6 +14,7 @@ static void mem_close(struct store *st)
         free(m->notes[i].value);
     }
     free(m->versions);
+    free(m->marks);
     free(m->commits);
     free(m->notes);
     pthread_mutex_destroy(&m->lock);
@@ -74,6 +75,10 @@ static const struct store_ops memory_ops = {
     .flush = mem_flush,
     .erase = mem_erase,
     .erase_finish = mem_erase_finish,
+    .commits = mem_commits,
+    .again = mem_again,
+    .again_load = mem_again_load,
+    .again_end = mem_again_end,
 };
 
 err_code memory_open(struct store_env *env, void *own, const char *place, bool create,

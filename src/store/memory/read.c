@@ -6,13 +6,14 @@
 
 #include "fhir/large.h"
 
-struct store_commit mem_last(struct store *st)
+err_code mem_last(struct store *st, struct store_commit *out, struct err *e)
 {
     struct memory *m = (struct memory *)st;
+    (void)e;
     pthread_mutex_lock(&m->lock);
-    struct store_commit c = mem_last_locked(m);
+    *out = mem_last_locked(m);
     pthread_mutex_unlock(&m->lock);
-    return c;
+    return ERR_OK;
 }
 
 err_code mem_commit_at(struct store *st, int64_t instant_ms, struct store_commit *out,

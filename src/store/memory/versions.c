@@ -1,7 +1,8 @@
 /* versions.c - every version that was ever written, in one array in the order of t.
  *
  * The oracle answers each question by looking at all of it: slow, and obviously right. The tests
- * hold RocksDB's engine against it. One lock stands over everything. */
+ * hold RocksDB's engine against it. One lock stands over everything. Beside each version stands a
+ * mark of its resource: two whose marks differ are of two resources, and need no second look. */
 #include "store/memory/memory_private.h"
 
 #include "base/clock.h"
@@ -58,7 +59,7 @@ struct store_commit mem_last_locked(const struct memory *m)
 struct store_commit mem_next_locked(struct memory *m)
 {
     struct store_commit c = mem_last_locked(m);
-    int64_t now = clock_wall_ms();
+    int64_t now = m->again_ms ? *m->again_ms : clock_wall_ms();
     c.t++;
     c.instant_ms = now > c.instant_ms ? now : c.instant_ms;
     if (c.instant_ms <= m->floor_ms)
@@ -76,15 +77,26 @@ static store_number born(struct memory *m, fhir_type type)
     return number_make(1 + n / NUMBER_K_MOST, type, (uint32_t)(n % NUMBER_K_MOST));
 }
 
+/* Source: FNV-1a, 64 bits. */
+uint64_t mem_mark_of(fhir_type type, sv id)
+{
+    uint64_t h = 0xcbf29ce484222325u ^ (uint64_t)type;
+    for (size_t i = 0; i < id.len; i++)
+        h = (h ^ (unsigned char)id.ptr[i]) * 0x100000001b3u;
+    return h;
+}
+
 void mem_add_locked(struct memory *m, struct mem_version v, struct store_commit c)
 {
     m->versions = mem_more(m->versions, &m->cap, m->n + 1, sizeof *m->versions);
+    m->marks = mem_more(m->marks, &m->cap_marks, m->n + 1, sizeof *m->marks);
     /* I1 */
     assert(m->n == 0 || c.t >= m->versions[m->n - 1].commit.t);
     uint64_t rank;
     const struct mem_version *known = mem_find_locked(m, v.type, mem_id_of(&v), c.t, &rank);
     v.number = known ? known->number : born(m, v.type);
     v.commit = c;
+    m->marks[m->n] = mem_mark_of(v.type, mem_id_of(&v));
     m->versions[m->n++] = v;
 }
 
@@ -92,9 +104,11 @@ const struct mem_version *mem_find_locked(const struct memory *m, fhir_type type
                                           uint64_t as_of, uint64_t *rank)
 {
     const struct mem_version *found = NULL;
+    const uint64_t mark = mem_mark_of(type, id);
     *rank = 0;
-    for (size_t i = 0; i < m->n && m->versions[i].commit.t <= as_of; i++)
-        if (mem_is_of(&m->versions[i], type, id)) {
+    for (size_t i = 0; i < m->n; i++)
+        if (m->marks[i] == mark && mem_is_of(&m->versions[i], type, id) &&
+            m->versions[i].commit.t <= as_of) {
             found = &m->versions[i];
             ++*rank;
         }

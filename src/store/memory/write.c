@@ -26,6 +26,7 @@ err_code mem_commit(struct store *st, struct store_write *w, size_t n, struct st
         if (w[i].method == STORE_METHOD_DELETE && !there)
             rc = ERR(e, ERR_NOT_FOUND, "there is nothing to delete");
         else if ((w[i].condition == STORE_IF_ABSENT && v) ||
+                 (w[i].condition == STORE_IF_NEWEST && rank != w[i].if_version) ||
                  (w[i].condition == STORE_IF_VERSION && (!there || rank != w[i].if_version)) ||
                  (w[i].condition == STORE_IF_DELETED && (!v || there || rank != w[i].if_version)))
             rc = ERR(e, ERR_PRECONDITION, "the condition does not hold");
@@ -181,9 +182,10 @@ static err_code count(struct memory *m, sv note, bool whole, uint64_t n, struct 
     return rc;
 }
 
-err_code mem_erase(struct store *st, store_number number, uint64_t t, sv note, bool *any,
-                   struct err *e)
+err_code mem_erase(struct store *st, const struct lease *lease, store_number number, uint64_t t,
+                   sv note, bool *any, struct err *e)
 {
+    (void)lease;
     struct memory *m = (struct memory *)st;
     const struct mem_version *now = NULL;
     err_code rc = ERR_OK;
@@ -200,6 +202,7 @@ err_code mem_erase(struct store *st, store_number number, uint64_t t, sv note, b
             continue;
         n += !v->erased;
         make_hollow(v, t == 0);
+        m->marks[i] = mem_mark_of(v->type, mem_id_of(v));
     }
     pthread_mutex_unlock(&m->lock);
     *any = n != 0;
@@ -207,9 +210,11 @@ err_code mem_erase(struct store *st, store_number number, uint64_t t, sv note, b
 }
 
 /* As an engine with files: a commit without versions. */
-err_code mem_erase_finish(struct store *st, const atomic_bool *halt, struct err *e)
+err_code mem_erase_finish(struct store *st, const struct lease *lease, const atomic_bool *halt,
+                          struct err *e)
 {
     struct memory *m = (struct memory *)st;
+    (void)lease;
     (void)halt;
     (void)e;
     pthread_mutex_lock(&m->lock);

@@ -1,9 +1,9 @@
 /* changes.c - who changed: within a window of commits, and the log of a type, newest first.
  *
- * Each version has a row (type, n, number) in `changes`, n as in `versions`. So a window is one
- * stretch of online commits, and one of each load that it has. Numbers are collected in memory,
- * 8 bytes each; when that are too many, the range is scanned instead and what did not change is
- * passed over. */
+ * Each version has a row (type, n, number) in `changes`, n as in `versions`, or is one of the
+ * births that a row of `packs` counts. So a window is one stretch of online commits, and two of
+ * each load that it has. Numbers are collected in memory, 8 bytes each; when that are too many, the
+ * range is scanned instead and what did not change is passed over. */
 #include "store/postgres/read_private.h"
 
 #define NUMBERS_MAX (64u << 20) /* bytes of numbers in memory */
@@ -53,9 +53,11 @@ static void sort_numbers(struct buf *numbers)
 static err_code collect(PGconn *conn, const struct window *w, const struct store_range *range,
                         struct buf *numbers, struct err *e)
 {
-    CLEANUP_BUF struct buf sql = BUF_INIT(SQL_MAX + 1024);
+    CLEANUP_BUF struct buf sql = BUF_INIT(2 * SQL_MAX + 2048);
     const int64_t from = (int64_t)pg_number(range->from);
     const int64_t to = range->to ? (int64_t)pg_number(range->to) : INT64_MAX;
+    const unsigned type = (unsigned)range->type;
+    const int64_t of_type = (int64_t)type << NUMBER_K_BITS;
     struct pg_copy copy;
     if (w->after_t >= w->upto_t)
         return ERR_OK;
@@ -64,9 +66,14 @@ static err_code collect(PGconn *conn, const struct window *w, const struct store
         "copy (select number from changes where type = %u and n > %" PRIu64 " and n <= %" PRIu64
         " and number >= %" PRId64 " and number < %" PRId64
         " union all select number from changes where type = %u and n = any('%s'::bigint[])"
-        " and number >= %" PRId64 " and number < %" PRId64 ") to stdout (format binary)",
-        (unsigned)range->type, w->after_t, w->upto_t, from, to, (unsigned)range->type, w->loads.ptr,
-        from, to));
+        " and number >= %" PRId64 " and number < %" PRId64
+        " union all select k.first + g from unnest('%s'::bigint[]) l(n) cross join lateral "
+        "(select first, count from packs where type = %u and first >= (-l.n << 28) + %" PRId64
+        " and first < (-l.n << 28) + %" PRId64 " and first < %" PRId64
+        " and first + count > %" PRId64 ") k cross join lateral generate_series(0, k.count - 1) g "
+        "where k.first + g >= %" PRId64 " and k.first + g < %" PRId64 ") to stdout (format binary)",
+        type, w->after_t, w->upto_t, from, to, type, w->loads.ptr, from, to, w->loads.ptr, type,
+        of_type, of_type + NUMBER_K_MOST, to, from, from, to));
     TRY(pg_copy_out(&copy, conn, sql.ptr, e));
     err_code rc;
     while ((rc = pg_copy_next(&copy, e)) == ERR_OK) {
@@ -186,12 +193,16 @@ err_code pg_changed_types(struct store *st, uint64_t after_t, uint64_t upto_t,
         (void)snprintf(after, sizeof after, "%" PRIu64, after_t);
         (void)snprintf(upto, sizeof upto, "%" PRIu64, w.upto_t);
         (void)snprintf(n_types, sizeof n_types, "%u", (unsigned)fhir_n_types());
-        rc = pg_ask(conn,
-                    "select t from generate_series(1, $4::int) t where exists (select 1 from "
-                    "changes where type = t::smallint and n > $1 and n <= $2) or exists (select 1 "
-                    "from unnest($3::bigint[]) l(n) cross join lateral (select 1 from changes c "
-                    "where c.type = t::smallint and c.n = l.n limit 1) x)",
-                    4, args, READING, &r, e);
+        rc = pg_ask(
+            conn,
+            "select t from generate_series(1, $4::int) t where exists (select 1 from "
+            "changes where type = t::smallint and n > $1 and n <= $2) or exists (select 1 "
+            "from unnest($3::bigint[]) l(n) cross join lateral (select 1 from changes c "
+            "where c.type = t::smallint and c.n = l.n limit 1) x) or exists (select "
+            "1 from unnest($3::bigint[]) l(n) cross join lateral (select 1 from packs k "
+            "where k.type = t::smallint and k.first >= ((-l.n << 28) + (t::bigint << 20)) and "
+            "k.first < ((-l.n << 28) + (t::bigint << 20)) + 1048576 limit 1) x)",
+            4, args, READING, &r, e);
     }
     for (int i = 0; r && i < PQntuples(r); i++)
         changed_types[pg_i64(r, i, 0) & (STORE_TYPES - 1)] = true;
@@ -254,15 +265,22 @@ err_code pg_log(struct store *st, fhir_type type, uint64_t from_t, store_number 
         /* a place in a commit that is not there yet is in front of all */
         (void)snprintf(behind, sizeof behind, "%" PRIu64, from_t == as_of ? pg_number(after) : 0);
         (void)snprintf(most, sizeof most, "%zu", max);
-        rc = pg_ask(conn,
-                    "select t, number from ((select n as t, number from changes where type = $1 "
-                    "and n > 0 and n <= $2 and (n < $2 or number > $3) order by n desc, number "
-                    "limit $4) union all (select c.t, x.number from (select t, load from commits "
-                    "where load > 0 and t <= $2 order by t desc) c cross join lateral (select "
-                    "number from changes where type = $1 and n = -c.load and (c.t < $2 or number "
-                    "> $3) order by number limit $4) x order by c.t desc, x.number limit $4)) u "
-                    "order by t desc, number limit $4",
-                    4, args, READING, &r, e);
+        rc = pg_ask(
+            conn,
+            "select t, number from ((select n as t, number from changes where type = $1 "
+            "and n > 0 and n <= $2 and (n < $2 or number > $3) order by n desc, number "
+            "limit $4) union all (select c.t, x.number from (select t, load from commits "
+            "where load > 0 and t <= $2 order by t desc) c cross join lateral (select number "
+            "from ((select number from changes where type = $1 and n = -c.load and (c.t < "
+            "$2 or number > $3) order by number limit $4) union all (select k.first + g "
+            "from (select first, count from packs where type = $1 and first >= ((c.load << 28) + "
+            "($1::bigint << 20)) and first < ((c.load << 28) + ($1::bigint << 20)) + "
+            "1048576 and (c.t < $2 or first + count - 1 > $3) order by first limit $4) k "
+            "cross join lateral generate_series(0, k.count - 1) g where c.t < $2 or "
+            "k.first + g > $3 order by 1 limit $4)) y order by number limit $4) x order "
+            "by c.t desc, x.number limit $4)) u "
+            "order by t desc, number limit $4",
+            4, args, READING, &r, e);
     }
     pg_give(p, PG_SCAN, conn);
     TRY(rc);

@@ -4,6 +4,7 @@
  * the number of its fields, then each field with its length in front; lengths and numbers are big
  * endian, and -1 stands for NULL.
  * Source: PostgreSQL 15 manual, COPY, "Binary Format". */
+#include "store/postgres/link/link_private.h"
 #include "store/postgres/read_private.h"
 #include "store/postgres/write_private.h"
 
@@ -14,7 +15,7 @@
 err_code pg_copy_out(struct pg_copy *c, PGconn *conn, const char *sql, struct err *e)
 {
     *c = (struct pg_copy){ .conn = conn };
-    PGresult *r = PQexec(conn, sql);
+    PGresult *r = pg_exec(conn, sql);
     if (PQresultStatus(r) != PGRES_COPY_OUT)
         return pg_done(conn, r, READING, e);
     PQclear(r);
@@ -41,7 +42,7 @@ err_code pg_copy_next(struct pg_copy *c, struct err *e)
     c->row = NULL;
     if (c->over)
         return ERR_EOF;
-    int len = PQgetCopyData(c->conn, &c->row, 0);
+    int len = pg_talk_get(c->conn, &c->row, pg_patience_of(c->conn));
     if (len >= 0) {
         c->len = (size_t)len;
         c->at = first ? HEAD_LEN : 0;
@@ -52,10 +53,8 @@ err_code pg_copy_next(struct pg_copy *c, struct err *e)
     }
     c->over = true;
     err_code rc = ERR_OK;
-    PGresult *r = len == -2 ? NULL : PQgetResult(c->conn);
+    PGresult *r = pg_talk_answer(c->conn, pg_patience_of(c->conn));
     rc = pg_done(c->conn, r, READING, e);
-    while ((r = PQgetResult(c->conn)) != NULL)
-        PQclear(r);
     return rc == ERR_OK ? ERR_EOF : rc;
 }
 
@@ -76,7 +75,7 @@ void pg_copy_close(struct pg_copy *c)
 
 static err_code send(struct pg_load_copy *c, struct err *e)
 {
-    if (c->out.len && PQputCopyData(c->conn, c->out.ptr, (int)c->out.len) != 1)
+    if (c->out.len && !pg_talk_put(c->conn, buf_sv(&c->out), pg_patience_of(c->conn)))
         return pg_done(c->conn, NULL, PG_LOADING, e);
     buf_clear(&c->out);
     return ERR_OK;
@@ -86,7 +85,7 @@ err_code pg_load_copy_begin(struct pg_load_copy *c, PGconn *conn, const char *sq
 {
     static const char head[HEAD_LEN] = "PGCOPY\n\377\r\n\0";
     *c = (struct pg_load_copy){ .conn = conn, .out = BUF_INIT(2 * PG_PART + 4096) };
-    PGresult *r = PQexec(conn, sql);
+    PGresult *r = pg_exec(conn, sql);
     if (PQresultStatus(r) != PGRES_COPY_IN)
         return pg_done(conn, r, PG_LOADING, e);
     PQclear(r);
@@ -143,14 +142,11 @@ err_code pg_load_copy_end(struct pg_load_copy *c, err_code rc, struct err *e)
     }
     buf_done(&c->out);
     const char *why = rc == ERR_OK ? NULL : "the load is given up";
-    if (PQputCopyEnd(c->conn, why) != 1 && rc == ERR_OK)
+    if (!pg_talk_put_end(c->conn, why, pg_patience_of(c->conn)) && rc == ERR_OK)
         rc = pg_done(c->conn, NULL, PG_LOADING, e);
-    PGresult *r = PQgetResult(c->conn);
+    PGresult *r = pg_talk_answer(c->conn, pg_patience_of(c->conn));
     if (rc == ERR_OK)
-        rc = pg_done(c->conn, r, PG_LOADING, e);
-    else
-        PQclear(r);
-    while ((r = PQgetResult(c->conn)) != NULL)
-        PQclear(r);
+        return pg_done(c->conn, r, PG_LOADING, e);
+    PQclear(r);
     return rc;
 }

@@ -13,16 +13,16 @@
  *
  * Invariant C1: a sum, less what unsettled loads replaced, is the number of resources current as of
  * the last commit. One statement reads both, with the commit, as of one moment. */
+#include "store/postgres/commit/array.h"
 #include "store/postgres/read_private.h"
 #include "store/postgres/write_private.h"
 
 #define SETTLE_ROUNDS 3u
 #define FOLD_ROWS     64 /* of one sum */
 #define SETTLE_BATCH  4096u
+#define SUMS_MAX      ((size_t)64 << 20) /* bytes of a column */
 #define COUNTING      "reading a count"
 #define SETTLING      "settling counts"
-/* Of a row of counts that a load wrote. */
-#define PUBLISHED "exists (select 1 from commits c where c.load = -counts.n and c.load > 0)"
 
 /* ---- writing ---- */
 
@@ -44,6 +44,48 @@ err_code pg_counts_copy(PGconn *conn, const struct tally *t, int64_t n, struct e
         pg_put_i64(&c, row->n);
     }
     return pg_load_copy_end(&c, rc, e);
+}
+
+err_code pg_counts_columns(const struct tally *t, struct pg_array *keys, struct pg_array *deltas,
+                           struct err *e)
+{
+    for (size_t i = 0; i < t->cap; i++) {
+        const struct tally_row *row = &t->rows[i];
+        if (!row->used || row->n == 0)
+            continue;
+        TRY(pg_array_add(keys, sv_make(row->key, 4u + row->key[3]), e));
+        TRY(pg_array_add_int(deltas, row->n, e));
+    }
+    return ERR_OK;
+}
+
+err_code pg_counts_add(PGconn *conn, const struct tally *t, int64_t n, const char *doing,
+                       struct err *e)
+{
+    struct pg_array keys, deltas;
+    char at[PG_SINGLE];
+    PGresult *r;
+    if (t->n == 0)
+        return ERR_OK;
+    pg_array_init(&keys, PG_BYTEA, SUMS_MAX);
+    pg_array_init(&deltas, PG_INT8, SUMS_MAX);
+    pg_single(at, n);
+    err_code rc = pg_counts_columns(t, &keys, &deltas, e);
+    if (rc == ERR_OK)
+        rc = pg_array_end(&keys, e);
+    if (rc == ERR_OK)
+        rc = pg_array_end(&deltas, e);
+    const sv args[] = { buf_sv(&keys.b), buf_sv(&deltas.b), sv_make(at, sizeof at) };
+    if (rc == ERR_OK)
+        rc = pg_ask_binary(conn,
+                           "insert into counts(k, n, delta) select k, $3::bigint, delta from "
+                           "unnest($1::bytea[], $2::bigint[]) u(k, delta)",
+                           3, args, doing, &r, e);
+    if (rc == ERR_OK)
+        PQclear(r);
+    pg_array_done(&keys);
+    pg_array_done(&deltas);
+    return rc;
 }
 
 /* ---- settling ---- */
@@ -83,10 +125,16 @@ static err_code next_numbers(PGconn *conn, const struct mark *m, fhir_type type,
     (void)snprintf(n, sizeof n, "-%" PRIu64, m->b);
     (void)snprintf(behind, sizeof behind, "%" PRIu64, after);
     (void)snprintf(b, sizeof b, "%" PRIu64, m->b);
-    TRY(pg_ask(conn,
-               "select number from changes where type = $1 and n = $2 and number > $3 and "
-               "($4::bigint is null or number >> 28 <> $4::bigint) order by number limit 4096",
-               4, args, SETTLING, &r, e));
+    TRY(pg_ask(
+        conn,
+        "(select number from changes where type = $1 and n = $2 and number > $3 and "
+        "($4::bigint is null or number >> 28 <> $4::bigint) order by number limit 4096) "
+        "union all (select k.first + g from (select first, count from packs where type = $1 "
+        "and $4::bigint is null and first >= ((-$2 << 28) + ($1::bigint << 20)) and first < ((-$2 "
+        "<< 28) + ($1::bigint << 20)) + 1048576 and first + count - 1 > $3 order by first limit "
+        "4096) k cross join lateral generate_series(0, k.count - 1) g where k.first + g > $3 "
+        "order by 1 limit 4096) order by 1 limit 4096",
+        4, args, SETTLING, &r, e));
     err_code rc = ERR_OK;
     for (int i = 0; i < PQntuples(r) && rc == ERR_OK; i++) {
         const store_number number = (store_number)pg_i64(r, i, 0);
@@ -120,13 +168,14 @@ static err_code settle_load(struct pg *p, PGconn *conn, const struct mark *m, st
     return ERR_OK;
 }
 
-/* One unsettled load in a transaction of its own; others pass over it. ERR_EOF: there is none. */
+/* One unsettled load in a transaction of its own. Others wait for it: a sum is right when all are
+ * settled. So whoever is frozen with one is ended soon. ERR_EOF: there is none. */
 static err_code settle_one(struct pg *p, PGconn *conn, const atomic_bool *halt, struct err *e)
 {
     struct tally t = { 0 };
     struct mark m;
     PGresult *r;
-    TRY(pg_do(conn, "begin", SETTLING, e));
+    TRY(pg_do(conn, "begin; set local idle_in_transaction_session_timeout = '10s'", SETTLING, e));
     TRY(pg_ask(conn,
                "select u.load, c.t, u.births from unsettled u join commits c on c.load = u.load "
                "and c.load > 0 "
@@ -143,7 +192,7 @@ static err_code settle_one(struct pg *p, PGconn *conn, const atomic_bool *halt, 
     }
     err_code rc = settle_load(p, conn, &m, &t, halt, e);
     if (rc == ERR_OK)
-        rc = pg_counts_copy(conn, &t, 0, e);
+        rc = pg_counts_add(conn, &t, 0, SETTLING, e);
     tally_done(&t);
     TRY(rc);
     char load[24];
@@ -171,8 +220,8 @@ static err_code fold_many(PGconn *conn, struct err *e)
     (void)snprintf(most, sizeof most, "%d", FOLD_ROWS);
     TRY(pg_ask(conn,
                "with many as (select k from counts group by k having count(*) > $1), d as (delete "
-               "from counts using many where counts.k = many.k and (n >= 0 or " PUBLISHED
-               ") returning counts.k, delta) insert into counts(k, n, delta) select k, 0, "
+               "from counts using many where counts.k = many.k and " PG_COUNTS_NOW
+               " returning counts.k, delta) insert into counts(k, n, delta) select k, 0, "
                "sum(delta) from d group by k",
                1, args, SETTLING, &r, e));
     PQclear(r);
@@ -201,8 +250,8 @@ static err_code fold(PGconn *conn, const char *key, struct err *e)
     const char *args[] = { key };
     PGresult *r;
     TRY(pg_ask(conn,
-               "with d as (delete from counts where k = $1::bytea and (n >= 0 or " PUBLISHED
-               ") returning delta) insert into counts(k, n, delta) select $1::bytea, 0, sum(delta) "
+               "with d as (delete from counts where k = $1::bytea and " PG_COUNTS_NOW
+               " returning delta) insert into counts(k, n, delta) select $1::bytea, 0, sum(delta) "
                "from d having count(*) > 0",
                1, args, COUNTING, &r, e));
     PQclear(r);
@@ -222,7 +271,7 @@ static err_code read_sum(PGconn *conn, const char *key, struct sum *out, struct 
     TRY(pg_ask(conn,
                "select t, instant_ms, not exists (select 1 from unsettled), x.n, x.rows from "
                "clock, (select coalesce(sum(delta), 0)::bigint as n, count(*) as rows from counts "
-               "where k = $1::bytea and (n >= 0 or " PUBLISHED ")) x",
+               "where k = $1::bytea and " PG_COUNTS_NOW ") x",
                1, args, COUNTING, &r, e));
     if (PQntuples(r) == 1)
         *out = (struct sum){ { (uint64_t)pg_i64(r, 0, 0), pg_i64(r, 0, 1) },
@@ -231,7 +280,7 @@ static err_code read_sum(PGconn *conn, const char *key, struct sum *out, struct 
                              pg_bytes(r, 0, 2).ptr[0] != 0 };
     const bool there = PQntuples(r) == 1;
     PQclear(r);
-    return there ? ERR_OK : ERR(e, ERR_NOT_FOUND, "data store does not exist");
+    return there ? ERR_OK : ERR(e, ERR_GONE, "the data store was deleted");
 }
 
 /* One look; *settled false: there are loads to be settled first. */
@@ -265,6 +314,9 @@ err_code pg_count(struct store *st, fhir_type type, uint16_t param, sv value, ui
     const size_t len = tally_key(type, param, value, bytes);
     char key[3 + 2 * COUNT_KEY_MAX] = "\\x";
     struct sum s = { 0 };
+    /* rows of a commit that is not seen yet are among those that are added up */
+    if (p->gated)
+        return ERR(e, ERR_UNSUPPORTED, "sums of a data store with a gate are not kept apart");
     for (size_t i = 0; i < len; i++)
         (void)snprintf(key + 2 + 2 * i, 3, "%02x", bytes[i]);
     for (unsigned round = 0;; round++) {

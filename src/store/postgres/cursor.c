@@ -21,6 +21,15 @@ struct pg_cursor *pg_cursor_new(struct pg *p, fhir_type type, size_t own_bytes)
     return c;
 }
 
+err_code pg_cursor_as_of(struct pg_cursor *c, uint64_t as_of_t, struct err *e)
+{
+    PGconn *conn;
+    TRY(pg_take(c->p, PG_READ, &conn, e));
+    err_code rc = pg_as_of(c->p, conn, as_of_t, &c->as_of, &c->loads, e);
+    pg_give(c->p, PG_READ, conn);
+    return rc;
+}
+
 void pg_cursor_rest(struct store_cursor *base)
 {
     struct pg_cursor *c = (struct pg_cursor *)base;
@@ -39,6 +48,7 @@ void pg_cursor_close(struct store_cursor *base)
     if (c->done)
         c->done(c);
     PQclear(c->rows);
+    pg_pack_done(&c->pack);
     buf_done(&c->whole);
     pg_loads_unref(c->loads);
     free(c->own);
@@ -54,13 +64,41 @@ err_code pg_cursor_next(struct store_cursor *base, struct store_version *out, st
 
 /* ---- bodies ---- */
 
+err_code pg_cursor_row(struct pg_cursor *c, const PGresult *r, int row, int col, struct pg_row *out,
+                       struct err *e)
+{
+    pg_row_read(r, row, col, out);
+    if (out->id.ptr)
+        return ERR_OK;
+    if (PQgetisnull(r, row, col + 10))
+        return ERR(e, ERR_CORRUPT, "reading the data store: a version is not there");
+    if (!PQgetisnull(r, row, col + 13))
+        TRY(pg_pack_open(&c->pack, r, row, col + 10, e));
+    return pg_pack_find(&c->pack, (store_number)pg_i64(r, row, col),
+                        (store_number)pg_i64(r, row, col + 10), out, e);
+}
+
+static err_code ask_cursor(void *ctx, const char *sql, int n_args, const char *const *args,
+                           PGresult **out, struct err *e)
+{
+    return pg_cursor_ask(ctx, PG_READ, sql, n_args, args, out, e);
+}
+
+/* Pieces never change, so it does not matter when a standby stops to give them. */
 static err_code parts_into(struct pg_cursor *c, const struct pg_row *row, char *dst, struct err *e)
 {
-    PGconn *conn;
-    TRY(pg_take(c->p, PG_READ, &conn, e));
-    err_code rc = pg_parts_get(conn, row->number, row->n, row->body.json.len, dst, e);
-    pg_give(c->p, PG_READ, conn);
-    return rc;
+    return pg_parts_read(ask_cursor, c, row->number, row->n, row->body.json.len, dst, e);
+}
+
+/* Where a large body is read: a giant where one is at a time, whoever reads it. */
+static struct gate *gate_of(const struct pg_cursor *c, const struct pg_row *row)
+{
+    struct store_env *env = c->p->env;
+    if (c->alone)
+        return NULL;
+    if (row->body.json.len > LIMIT_GIANT_BYTES)
+        return &env->alone;
+    return number_type(row->number) == env->gate.type ? &env->gate : NULL;
 }
 
 /* A large body without its large members. */
@@ -68,7 +106,7 @@ static err_code light_body(struct pg_cursor *c, const struct pg_row *row, struct
                            struct err *e)
 {
     CLEANUP_BUF struct buf all = BUF_INIT(PG_BODY_MAX);
-    struct gate *gate = number_type(row->number) == c->p->env->gate.type ? &c->p->env->gate : NULL;
+    struct gate *gate = gate_of(c, row);
     struct fhir_body body = row->body, cut;
     if (gate)
         TRY(gate_enter_unless(gate, c->p, c->base.halt, e));

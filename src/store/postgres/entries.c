@@ -1,11 +1,12 @@
 /* entries.c - a walk over search entries: one range behind the other, each entry with the commit of
  * the version that wrote it.
  *
- * Rows stand in the order of type, parameter, value, number, n. A batch of some hundred is asked
- * for at a time, over some ranges at once, so that ranges with nothing in them cost no answer of
- * their own. Rows of one value and number side by side give the resource once, with its newest
- * visible version that has the value. Batches may cut such a group; the next one goes on behind the
- * very row. No connection is kept between batches. */
+ * Rows stand in the order of type, parameter, value, number, n. A row of a load lists several
+ * numbers of one span; those of one value and span are a group, which is merged in memory and gives
+ * each resource once, with its newest visible version that has the value. A batch of some hundred
+ * rows is asked for at a time, over some ranges at once, so that ranges with nothing in them cost
+ * no answer of their own. Batches may cut a group; the next one goes on behind the very row. No
+ * connection is kept between batches. */
 #include "store/postgres/read_private.h"
 
 #define BATCH_FIRST 32
@@ -31,10 +32,24 @@ struct pg_index {
     store_number number;
     int64_t n;
     bool from; /* value, number and n count */
-    /* what is given */
+    /* the group under way, by number */
     unsigned char given[SEARCH_KEY_MAX];
-    struct store_index_hit hit;
+    size_t given_len;
+    struct hit {
+        store_number number;
+        uint64_t t;
+    } * hits;
+    size_t n_hits, cap, at_hit;
+    /* of this value nothing in front of this number is given */
+    unsigned char least[SEARCH_KEY_MAX];
+    size_t least_len; /* 0: of none */
+    store_number least_number;
 };
+
+static store_number span_begin(store_number number)
+{
+    return pg_number(number) >> PG_SPAN_BITS << PG_SPAN_BITS;
+}
 
 static void begin_at(struct pg_index *c, sv value, store_number number, int64_t n)
 {
@@ -43,6 +58,15 @@ static void begin_at(struct pg_index *c, sv value, store_number number, int64_t 
     memcpy(c->value, value.ptr, c->value_len);
     c->number = pg_number(number);
     c->n = n;
+}
+
+/* From this value and number on, wherever in a group that is. */
+static void begin_within(struct pg_index *c, sv value, store_number number)
+{
+    c->least_len = value.len < SEARCH_KEY_MAX ? value.len : SEARCH_KEY_MAX;
+    memcpy(c->least, value.ptr, c->least_len);
+    c->least_number = number;
+    c->n_hits = c->at_hit = 0;
 }
 
 err_code pg_index_scan(struct store *st, fhir_type type, const struct search_driver *d,
@@ -67,8 +91,10 @@ err_code pg_index_scan(struct store *st, fhir_type type, const struct search_dri
         free(c);
         return rc;
     }
-    if (after_value.len)
-        begin_at(c, after_value, after, INT64_MAX);
+    if (after_value.len) {
+        begin_within(c, after_value, after == UINT64_MAX ? after : after + 1);
+        begin_at(c, after_value, span_begin(after), INT64_MIN);
+    }
     *out = &c->base;
     return ERR_OK;
 }
@@ -112,12 +138,15 @@ static void pass_ranges(struct pg_index *c)
         c->range++;
 }
 
+/* One lower bound: of two, PostgreSQL begins at the one that it knows when it makes its plan, and
+ * passes over all that lies between. */
 static const char ask[] =
-    "select x.value, x.number, x.n from unnest($3::bytea[], $4::bytea[]) with ordinality "
-    "r(lo, hi, i) cross join lateral (select value, number, n from search s where s.type = "
-    "$1::smallint and s.param = $2::int and s.value >= r.lo and s.value < r.hi and (s.value, "
-    "s.number, s.n) > ($5::bytea, $6::bigint, $7::bigint) order by s.value, s.number, s.n limit "
-    "$8) x order by x.value, x.number, x.n limit $8";
+    "select x.value, x.number, x.n, x.list from unnest($3::bytea[], $4::bytea[]) with ordinality "
+    "r(lo, hi, i) cross join lateral (select value, number, n, list from search s where s.type = "
+    "$1::smallint and s.param = $2::smallint and (s.value, s.number, s.n) > (greatest(r.lo, "
+    "$5::bytea), case when $5::bytea >= r.lo then $6::bigint else -1 end, case when $5::bytea >= "
+    "r.lo then $7::bigint else -9223372036854775808 end) and s.value < r.hi order by s.value, "
+    "s.number, s.n limit $8) x order by x.value, x.number, x.n limit $8";
 
 static err_code batch(struct pg_index *c, struct err *e)
 {
@@ -125,7 +154,6 @@ static err_code batch(struct pg_index *c, struct err *e)
     CLEANUP_BUF struct buf hi = BUF_INIT(RANGES_MOST * VALUE_TEXT + 8);
     char type[8], param[8], value[3 + 2 * SEARCH_KEY_MAX] = "\\x", number[24], n[24], most[16];
     const char *args[8] = { type, param, NULL, NULL, value, number, n, most };
-    PGconn *conn;
     PGresult *r;
     pass_ranges(c);
     c->behind = c->d->n - c->range < RANGES_MOST ? c->d->n : c->range + RANGES_MOST;
@@ -143,10 +171,7 @@ static err_code batch(struct pg_index *c, struct err *e)
     (void)snprintf(number, sizeof number, "%" PRIu64, c->from ? c->number : 0);
     (void)snprintf(n, sizeof n, "%" PRId64, c->from ? c->n : INT64_MIN);
     (void)snprintf(most, sizeof most, "%d", c->batch);
-    TRY(pg_take(c->p, PG_SCAN, &conn, e));
-    err_code rc = pg_ask(conn, ask, 8, args, READING, &r, e);
-    pg_give(c->p, PG_SCAN, conn);
-    TRY(rc);
+    TRY(pg_pool_ask(c->p->pool, PG_SCAN, ask, 8, args, NULL, NULL, READING, &r, e));
     PQclear(c->rows);
     c->rows = r;
     c->at = 0;
@@ -157,10 +182,7 @@ static err_code batch(struct pg_index *c, struct err *e)
     /* those asked for have no more */
     if (got < c->batch)
         c->range = c->behind;
-    if (c->batch < BATCH_MOST)
-        c->batch *= 4;
-    if (c->batch > BATCH_MOST)
-        c->batch = BATCH_MOST;
+    c->batch = pg_batch_next(c->batch, BATCH_MOST);
     return ERR_OK;
 }
 
@@ -173,10 +195,65 @@ static uint64_t commit_of(const struct pg_index *c, int64_t n)
     return l ? l->t : UINT64_MAX;
 }
 
-err_code pg_index_next(struct store_index_cursor *base, struct store_index_hit *out, struct err *e)
+/* ---- groups ---- */
+
+static int by_number(const void *a, const void *b)
 {
-    struct pg_index *c = (struct pg_index *)base;
-    bool any = false;
+    const struct hit *x = a, *y = b;
+    if (x->number != y->number)
+        return x->number < y->number ? -1 : 1;
+    return x->t > y->t ? -1 : x->t < y->t;
+}
+
+/* Each number once, with its newest t. */
+static void merge(struct pg_index *c)
+{
+    size_t kept = 0;
+    if (c->n_hits)
+        qsort(c->hits, c->n_hits, sizeof *c->hits, by_number);
+    for (size_t i = 0; i < c->n_hits; i++)
+        if (kept == 0 || c->hits[kept - 1].number != c->hits[i].number)
+            c->hits[kept++] = c->hits[i];
+    c->n_hits = kept;
+}
+
+static void hit_add(struct pg_index *c, store_number number, uint64_t t)
+{
+    if (c->n_hits == c->cap) {
+        merge(c);
+        if (c->n_hits >= c->cap / 2) {
+            c->cap = c->cap ? c->cap * 2 : 64;
+            c->hits = realloc(c->hits, c->cap * sizeof *c->hits);
+            if (c->hits == NULL)
+                abort();
+        }
+    }
+    c->hits[c->n_hits++] = (struct hit){ number, t };
+}
+
+/* The numbers of the row at c->at. */
+static err_code add_row(struct pg_index *c, uint64_t t, struct err *e)
+{
+    store_number number = (store_number)pg_i64(c->rows, c->at, 1);
+    const store_number span = span_begin(number);
+    const sv list = pg_bytes(c->rows, c->at, 3);
+    hit_add(c, number, t);
+    for (size_t i = 0; i < list.len;) {
+        const uint64_t step = pg_step_next(list, &i);
+        number += step;
+        if (step == 0 || span_begin(number) != span)
+            return ERR(e, ERR_CORRUPT, "reading the data store: a list of entries is damaged");
+        hit_add(c, number, t);
+    }
+    return ERR_OK;
+}
+
+/* The next value and span. ERR_EOF. */
+static err_code next_group(struct pg_index *c, struct err *e)
+{
+    store_number span = 0;
+    size_t n_rows = 0;
+    c->n_hits = c->at_hit = 0;
     for (;;) {
         if (c->rows == NULL || c->at == PQntuples(c->rows)) {
             if (!c->end)
@@ -186,23 +263,38 @@ err_code pg_index_next(struct store_index_cursor *base, struct store_index_hit *
             continue;
         }
         const sv value = pg_bytes(c->rows, c->at, 0);
-        const store_number number = (store_number)pg_i64(c->rows, c->at, 1);
+        const store_number of = span_begin((store_number)pg_i64(c->rows, c->at, 1));
         const uint64_t t = commit_of(c, pg_i64(c->rows, c->at, 2));
-        if (any && (number != c->hit.number || !sv_eq(value, c->hit.value)))
+        if (n_rows && (of != span || !sv_eq(value, sv_make(c->given, c->given_len))))
             break;
-        c->at++;
-        if (t > c->as_of)
-            continue;
-        if (!any || t > c->hit.t) {
-            memcpy(c->given, value.ptr, value.len);
-            c->hit = (struct store_index_hit){ sv_make(c->given, value.len), number, t };
+        if (n_rows++ == 0) {
+            c->given_len = value.len < SEARCH_KEY_MAX ? value.len : SEARCH_KEY_MAX;
+            memcpy(c->given, value.ptr, c->given_len);
+            span = of;
         }
-        any = true;
+        if (t <= c->as_of)
+            TRY(add_row(c, t, e));
+        c->at++;
     }
-    if (!any)
-        return ERR_EOF;
-    *out = c->hit;
-    return ERR_OK;
+    if (n_rows > 1)
+        merge(c);
+    return n_rows ? ERR_OK : ERR_EOF;
+}
+
+err_code pg_index_next(struct store_index_cursor *base, struct store_index_hit *out, struct err *e)
+{
+    struct pg_index *c = (struct pg_index *)base;
+    for (;;) {
+        while (c->at_hit == c->n_hits)
+            TRY(next_group(c, e));
+        const struct hit *h = &c->hits[c->at_hit++];
+        const sv value = sv_make(c->given, c->given_len);
+        if (c->least_len && h->number < c->least_number &&
+            sv_eq(value, sv_make(c->least, c->least_len)))
+            continue;
+        *out = (struct store_index_hit){ value, h->number, h->t };
+        return ERR_OK;
+    }
 }
 
 /* Where the batch under way has the place, it need not be asked for. */
@@ -216,7 +308,7 @@ static bool is_at_hand(struct pg_index *c, sv value, store_number number)
         const int mid = lo + (hi - lo) / 2;
         const int cmp = sv_cmp(pg_bytes(c->rows, mid, 0), value);
         const store_number there = (store_number)pg_i64(c->rows, mid, 1);
-        if (cmp < 0 || (cmp == 0 && there < number))
+        if (cmp < 0 || (cmp == 0 && there < span_begin(number)))
             lo = mid + 1;
         else
             hi = mid;
@@ -231,6 +323,7 @@ static bool is_at_hand(struct pg_index *c, sv value, store_number number)
 void pg_index_seek(struct store_index_cursor *base, sv value, store_number number)
 {
     struct pg_index *c = (struct pg_index *)base;
+    begin_within(c, value, number);
     if (is_at_hand(c, value, number))
         return;
     PQclear(c->rows);
@@ -239,7 +332,7 @@ void pg_index_seek(struct store_index_cursor *base, sv value, store_number numbe
     c->batch = BATCH_FIRST;
     c->range = 0;
     c->end = false;
-    begin_at(c, value, number, INT64_MIN);
+    begin_at(c, value, span_begin(number), INT64_MIN);
 }
 
 void pg_index_close(struct store_index_cursor *base)
@@ -247,6 +340,7 @@ void pg_index_close(struct store_index_cursor *base)
     struct pg_index *c = (struct pg_index *)base;
     PQclear(c->rows);
     pg_loads_unref(c->loads);
+    free(c->hits);
     free(c);
 }
 

@@ -2,15 +2,19 @@
  *
  * A version that a load wrote carries the load's number; the row of `commits` says its t, once it
  * is published. Rows of commits never change, and every t up to clock.t is there when clock shows
- * it. So the process keeps the table and asks for what came since. A reader holds the table that
- * it began with. */
+ * it. So the process keeps the table and asks for what came since; it asks as well whether the
+ * commit up to which the table goes is there yet, for a database can lose its newest ones. A reader
+ * holds the table that it began with. */
 #include "store/postgres/read_private.h"
+
+#include "base/log.h"
 
 #include <stdlib.h>
 
 struct pg_loads {
     atomic_uint refs;
     uint64_t upto_t; /* all loads with t <= upto_t are here */
+    uint64_t mark;   /* of commit upto_t */
     size_t n;
     struct pg_load rows[]; /* by number of load */
 };
@@ -56,14 +60,40 @@ static struct pg_loads *table_set(struct pg *p, struct pg_loads *l)
     return l;
 }
 
+/* The database has lost commits that it was made of. */
+static void table_drop(struct pg *p, struct pg_loads *l)
+{
+    LOG(LOG_ERROR, "database", LOG_STR("state", "went back"), LOG_INT("t", l->upto_t),
+        LOG_STR("note", "commits that were acknowledged are lost: a standby that was behind has "
+                        "become the primary, or an older state was put back. Exports that began "
+                        "before fail, and those that go on from earlier ones are to begin anew"));
+    pthread_mutex_lock(&p->loads_lock);
+    if (p->loads == l)
+        p->loads = NULL;
+    else
+        l = NULL;
+    pthread_mutex_unlock(&p->loads_lock);
+    pg_loads_unref(l);
+}
+
 static int by_load(const void *a, const void *b)
 {
     const struct pg_load *x = a, *y = b;
     return x->b < y->b ? -1 : x->b > y->b;
 }
 
-static err_code refresh(struct pg *p, PGconn *c, uint64_t upto_t, struct pg_loads **table,
-                        struct err *e)
+/* From the answer of refresh(): is the commit there up to which the table goes? */
+static bool still_holds(const struct pg_loads *l, const PGresult *r)
+{
+    for (int i = 0; i < PQntuples(r); i++)
+        if (pg_i64(r, i, 0) == 0)
+            return pg_mark_of(r, i, 3) == l->mark;
+    return l->upto_t == 0;
+}
+
+/* *back: the table's past is not there any more, and nothing was done. */
+static err_code refresh(struct pg *p, PGconn *c, uint64_t upto_t, uint64_t mark,
+                        struct pg_loads **table, bool *back, struct err *e)
 {
     struct pg_loads *old = *table, *l;
     char after[24], upto[24];
@@ -71,19 +101,28 @@ static err_code refresh(struct pg *p, PGconn *c, uint64_t upto_t, struct pg_load
     PGresult *r;
     (void)snprintf(after, sizeof after, "%" PRIu64, old ? old->upto_t : 0);
     (void)snprintf(upto, sizeof upto, "%" PRIu64, upto_t);
-    TRY(pg_ask(c, "select load, t, instant_ms from commits where load > 0 and t > $1 and t <= $2",
+    TRY(pg_ask(c,
+               "select load, t, instant_ms, null::uuid from commits where load > 0 and t > $1 and "
+               "t <= $2 union all select 0, t, instant_ms, who from commits where t = $1",
                2, args, READING, &r, e));
     const size_t n_old = old ? old->n : 0, n = (size_t)PQntuples(r);
+    *back = old && !still_holds(old, r);
+    if (*back) {
+        PQclear(r);
+        return ERR_OK;
+    }
     l = table_new(n_old + n);
     if (n_old)
         memcpy(l->rows, old->rows, n_old * sizeof l->rows[0]);
+    l->n = n_old;
     for (size_t i = 0; i < n; i++)
-        l->rows[n_old + i] =
-            (struct pg_load){ (uint64_t)pg_i64(r, (int)i, 0), (uint64_t)pg_i64(r, (int)i, 1),
-                              pg_i64(r, (int)i, 2) };
+        if (pg_i64(r, (int)i, 0))
+            l->rows[l->n++] =
+                (struct pg_load){ (uint64_t)pg_i64(r, (int)i, 0), (uint64_t)pg_i64(r, (int)i, 1),
+                                  pg_i64(r, (int)i, 2) };
     PQclear(r);
-    l->n = n_old + n;
     l->upto_t = upto_t;
+    l->mark = mark;
     if (l->n)
         qsort(l->rows, l->n, sizeof l->rows[0], by_load);
     pg_loads_unref(old);
@@ -97,9 +136,18 @@ err_code pg_as_of(struct pg *p, PGconn *c, uint64_t as_of_t, uint64_t *as_of, st
     struct pg_loads *l = table_ref(p);
     if (l == NULL || l->upto_t < as_of_t) {
         struct store_commit last;
-        err_code rc = pg_clock_read(c, &last, e);
-        if (rc == ERR_OK && (l == NULL || l->upto_t < last.t))
-            rc = refresh(p, c, last.t, &l, e);
+        uint64_t mark;
+        err_code rc = pg_clock_see(c, &last, &mark, e);
+        bool back =
+            rc == ERR_OK && l && (l->upto_t > last.t || (l->upto_t == last.t && l->mark != mark));
+        if (rc == ERR_OK && !back && (l == NULL || l->upto_t < last.t))
+            rc = refresh(p, c, last.t, mark, &l, &back, e);
+        if (rc == ERR_OK && back) {
+            table_drop(p, l);
+            pg_loads_unref(l);
+            l = NULL;
+            rc = refresh(p, c, last.t, mark, &l, &back, e);
+        }
         if (rc != ERR_OK) {
             pg_loads_unref(l);
             return rc;

@@ -19,15 +19,11 @@ err_code pg_note_get(struct store *st, sv key, struct buf *out, struct err *e)
     struct pg *p = (struct pg *)st;
     const char *args[] = { key.ptr };
     const int lens[] = { (int)key.len }, binary[] = { 1 };
-    PGconn *conn;
     PGresult *r;
-    TRY(pg_take(p, PG_READ, &conn, e));
-    err_code rc = pg_ask_bin(conn, "select v from notes where k = $1::bytea", 1, args, lens, binary,
-                             "reading a note", &r, e);
-    pg_give(p, PG_READ, conn);
-    TRY(rc);
-    rc = PQntuples(r) == 1 ? buf_add(out, pg_bytes(r, 0, 0), e)
-                           : ERR(e, ERR_NOT_FOUND, "no such note");
+    TRY(pg_pool_ask(p->pool, PG_READ, "select v from notes where k = $1::bytea", 1, args, lens,
+                    binary, "reading a note", &r, e));
+    err_code rc = PQntuples(r) == 1 ? buf_add(out, pg_bytes(r, 0, 0), e)
+                                    : ERR(e, ERR_NOT_FOUND, "no such note");
     PQclear(r);
     return rc;
 }

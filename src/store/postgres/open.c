@@ -7,9 +7,13 @@
  * message. */
 #include "store/postgres/read_private.h"
 
+#include "base/clock.h"
+
 #define NAME_MAX_LEN 48u
 #define SCHEMA       "fl_"
+#define REMOVE_MS    3600000u
 #define ROOT_DOING   "reading the list of data stores"
+#define REMOVING     "removing a data store"
 
 /* ---- places ---- */
 
@@ -62,10 +66,10 @@ static void pg_close(struct store *st)
 {
     struct pg *p = (struct pg *)st;
     pg_pool_free(p->pool);
+    pg_standby_free(p->standby);
     pg_loads_unref(p->loads);
     pthread_mutex_destroy(&p->queue.lock);
     pthread_mutex_destroy(&p->loads_lock);
-    pthread_mutex_destroy(&p->last_lock);
     free(p->conninfo);
     free(p);
 }
@@ -88,11 +92,16 @@ static const struct store_ops pg_ops = {
     .close = pg_close,
     .last = pg_last,
     .horizon = pg_horizon,
+    .mark = pg_mark,
     .commit = pg_commit,
+    .commit_if = pg_commit_if,
     .bulk_begin = pg_bulk_begin,
     .bulk_fill = pg_bulk_fill,
     .bulk_publish = pg_bulk_publish,
     .bulk_abort = pg_bulk_abort,
+    .bulk_hand_over = pg_bulk_hand_over,
+    .bulk_leave = pg_bulk_leave,
+    .bulk_take_over = pg_bulk_take_over,
     .is_crowded = pg_is_crowded,
     .note_get = pg_note_get,
     .note_delete = pg_note_delete,
@@ -124,12 +133,18 @@ static const struct store_ops pg_ops = {
     .flush = pg_flush,
     .erase = pg_erase,
     .erase_finish = pg_erase_finish,
+    .loads_clear = pg_loads_clear,
+    .commits = pg_commits,
+    .again = pg_commit_again,
+    .again_load = pg_again_load,
+    .again_end = pg_again_end,
 };
 
 err_code pg_open(struct store_env *env, void *own, const char *place, bool create, unsigned n_files,
                  struct store **out, struct err *e)
 {
     PGconn *c;
+    struct store_commit last;
     struct pg *p = calloc(1, sizeof *p);
     (void)own;
     (void)n_files;
@@ -144,14 +159,16 @@ err_code pg_open(struct store_env *env, void *own, const char *place, bool creat
     p->base.alone = &env->alone;
     p->env = env;
     p->pool = pg_pool_new(p->conninfo, p->schema);
+    p->standby = pg_standby_new(p->schema);
     pthread_mutex_init(&p->queue.lock, NULL);
     pthread_mutex_init(&p->loads_lock, NULL);
-    pthread_mutex_init(&p->last_lock, NULL);
     rc = pg_take(p, PG_WRITE, &c, e);
     if (rc == ERR_OK) {
         rc = pg_schema_open(c, p->schema, create, e);
         if (rc == ERR_OK)
-            rc = pg_clock_read(c, &p->last, e);
+            rc = pg_clock_read(c, &last, e);
+        if (rc == ERR_OK)
+            rc = pg_gate_read(c, &p->gated, e);
         pg_give(p, PG_WRITE, c);
     }
     if (rc != ERR_OK)
@@ -179,12 +196,9 @@ err_code pg_root_make(const char *root, struct err *e)
     struct pg_pool *pool;
     PGconn *c;
     TRY(reach_root(root, &pool, &c, e));
-    const int version = PQserverVersion(c);
+    err_code rc = pg_version_check(c, e);
     leave(pool, c);
-    return version >= PG_SERVER_LEAST
-               ? ERR_OK
-               : ERR(e, ERR_UNSUPPORTED, "the database is PostgreSQL %d: at least 14 is needed",
-                     version / 10000);
+    return rc;
 }
 
 unsigned pg_root_count(const char *root, bool (*is_name)(sv name))
@@ -231,17 +245,59 @@ unsigned pg_n_files(const char *place)
     return 0;
 }
 
+/* A node that is frozen in the middle of a COPY has its locks for as long as it stands still: no
+ * deadline of the server ends that. What nodes still do in a data store that is removed is in vain,
+ * so their connections are ended. Those of other programs are waited for; and so are all where the
+ * server's user may end none. Numbers of tables are not unique in a cluster: another database can
+ * be a copy of this one. */
+static err_code end_users(PGconn *c, const char *schema, struct err *e)
+{
+    const char *args[] = { schema };
+    PGresult *r;
+    TRY(pg_ask(c,
+               "select count(pg_terminate_backend(a.pid)) from pg_stat_activity a where "
+               "starts_with(a.application_name, '" PG_APPLICATION
+               "') and a.usename = current_user and a.datname = current_database() and a.pid <> "
+               "pg_backend_pid() and exists (select from pg_locks l join pg_class k on k.oid = "
+               "l.relation join pg_namespace n on n.oid = k.relnamespace where n.nspname = $1 and "
+               "l.pid = a.pid and l.granted and l.database = a.datid)",
+               1, args, REMOVING, &r, e));
+    PQclear(r);
+    return ERR_OK;
+}
+
+/* ERR_CONFLICT: somebody has one of its tables. */
+static err_code drop(PGconn *c, const char *schema, struct err *e)
+{
+    char sql[PG_SCHEMA_MAX + 192];
+    /* one transaction; it takes as long as the files that are unlinked */
+    (void)snprintf(sql, sizeof sql,
+                   "begin; set local statement_timeout = 0; set local lock_timeout = '5s'; drop "
+                   "schema if exists %s cascade; commit",
+                   schema);
+    err_code rc = pg_do(c, sql, REMOVING, e);
+    if (rc == ERR_CONFLICT) {
+        struct err ignored;
+        IGNORE(pg_do(c, "rollback", REMOVING, &ignored));
+    }
+    return rc;
+}
+
 err_code pg_remove(const char *place, struct err *e)
 {
-    char schema[PG_SCHEMA_MAX], sql[PG_SCHEMA_MAX + 64];
+    const uint64_t end_us = clock_mono_us() + REMOVE_MS * 1000ull;
+    char schema[PG_SCHEMA_MAX];
     struct pg_pool *pool;
+    struct err why;
     PGconn *c;
     TRY(reach(place, schema, &pool, &c, e));
-    (void)snprintf(sql, sizeof sql, "drop schema if exists %s cascade", schema);
-    /* it takes as long as the files that are unlinked */
-    err_code rc = pg_do(c, "set statement_timeout = 0", "removing a data store", e);
-    if (rc == ERR_OK)
-        rc = pg_do(c, sql, "removing a data store", e);
+    const unsigned usual = pg_patience_of(c);
+    err_code rc;
+    pg_patience(c, REMOVE_MS);
+    while ((rc = drop(c, schema, &why)) == ERR_CONFLICT && clock_mono_us() < end_us)
+        if ((rc = end_users(c, schema, &why)) != ERR_OK && PQtransactionStatus(c) != PQTRANS_IDLE)
+            break;
+    pg_patience(c, usual);
     leave(pool, c);
-    return rc;
+    return rc == ERR_OK ? ERR_OK : err_pass(e, &why);
 }

@@ -23,8 +23,8 @@ err_code pg_parts_put(PGconn *c, store_number number, int64_t n, sv json, struct
     return ERR_OK;
 }
 
-err_code pg_parts_get(PGconn *c, store_number number, int64_t n, size_t len, char *dst,
-                      struct err *e)
+err_code pg_parts_read(pg_parts_ask_fn ask, void *ctx, store_number number, int64_t n, size_t len,
+                       char *dst, struct err *e)
 {
     char of[24], which[24], piece[16];
     const char *args[] = { of, which, piece };
@@ -33,8 +33,8 @@ err_code pg_parts_get(PGconn *c, store_number number, int64_t n, size_t len, cha
     for (size_t at = 0; at < len;) {
         PGresult *r;
         (void)snprintf(piece, sizeof piece, "%zu", at / PG_PART);
-        TRY(pg_ask(c, "select bytes from parts where number = $1 and n = $2 and part = $3", 3, args,
-                   READING, &r, e));
+        TRY(ask(ctx, "select bytes from parts where number = $1 and n = $2 and part = $3", 3, args,
+                &r, e));
         const sv got = PQntuples(r) == 1 ? pg_bytes(r, 0, 0) : SV_NONE;
         const size_t want = len - at < PG_PART ? len - at : PG_PART;
         if (got.len == want)
@@ -45,4 +45,16 @@ err_code pg_parts_get(PGconn *c, store_number number, int64_t n, size_t len, cha
         at += want;
     }
     return ERR_OK;
+}
+
+static err_code ask_conn(void *ctx, const char *sql, int n_args, const char *const *args,
+                         PGresult **out, struct err *e)
+{
+    return pg_ask(ctx, sql, n_args, args, READING, out, e);
+}
+
+err_code pg_parts_get(PGconn *c, store_number number, int64_t n, size_t len, char *dst,
+                      struct err *e)
+{
+    return pg_parts_read(ask_conn, c, number, n, len, dst, e);
 }

@@ -46,16 +46,17 @@ static err_code stretches_of(PGconn *conn, fhir_type type, struct buf *out, stru
 {
     TRY(add_rows(conn, "select number, count, bytes from fences where type = $1::smallint", type,
                  out, e));
-    TRY(add_rows(conn,
-                 "select x.first, x.last - x.first + 1, ((x.last - x.first + 1) * coalesce((select "
-                 "avg(s.body_len) from (select v.body_len from versions v where v.type = "
-                 "$1::smallint and v.number between x.first and x.last order by v.number, v.n "
-                 "limit 64) s), 0))::bigint from (select b.b << 28 | $1::bigint << 20 as first, "
-                 "(select v.number from versions v where v.type = $1::smallint and v.number >= "
-                 "b.b << 28 | $1::bigint << 20 and v.number < (b.b << 28 | $1::bigint << 20) + "
-                 "1048576 order by v.number desc limit 1) as last from blocks b) x where x.last "
-                 "is not null",
-                 type, out, e));
+    TRY(add_rows(
+        conn,
+        "select x.first, x.last - x.first + 1, ((x.last - x.first + 1) * coalesce((select "
+        "avg(s.body_len) from (select v.body_len from versions v where v.type = "
+        "$1::smallint and v.number between x.first and x.last order by v.number, v.n "
+        "limit 64) s), 0))::bigint from (select (b.b << 28) + ($1::bigint << 20) as first, "
+        "(select v.number from versions v where v.type = $1::smallint and v.number >= "
+        "(b.b << 28) + ($1::bigint << 20) and v.number < (b.b << 28) + ($1::bigint << "
+        "20) + 1048576 order by v.number desc limit 1) as last from blocks b) x where x.last "
+        "is not null",
+        type, out, e));
     const size_t n = out->len / sizeof(struct stretch);
     if (n)
         qsort(out->ptr, n, sizeof(struct stretch), by_first);
@@ -126,8 +127,10 @@ static err_code has_versions(PGconn *conn, fhir_type type, bool *any, struct err
     const char *args[] = { of };
     PGresult *r;
     (void)snprintf(of, sizeof of, "%u", (unsigned)type);
-    TRY(pg_ask(conn, "select 1 from changes where type = $1 limit 1", 1, args, "planning ranges",
-               &r, e));
+    TRY(pg_ask(conn,
+               "(select 1 from changes where type = $1 limit 1) union all (select 1 from packs "
+               "where type = $1 limit 1)",
+               1, args, "planning ranges", &r, e));
     *any = PQntuples(r) > 0;
     PQclear(r);
     return ERR_OK;

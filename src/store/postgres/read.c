@@ -7,19 +7,16 @@
 #include "store/postgres/pick.h"
 #include "store/postgres/read_private.h"
 
-#define BEHIND 10 /* columns of PG_VERSION_COLS */
-#define FOUND  "select " PG_VERSION_COLS ", p.t, p.instant_ms, p.version from "
+#define FOUND PG_PACKED_COLS ", p.t, p.instant_ms, p.version from "
 
-static const char by_id[] = FOUND "ids d cross join lateral " PG_PICK(
-    "d.type", "d.number", "$3::bigint") " p join versions "
-                                        "v on v.type = d.type and v.number = d.number and v.n = "
-                                        "p.n where d.type = $1::smallint and "
-                                        "d.id = $2::text";
+static const char by_id[] =
+    "select d.number, p.n, " FOUND
+    "ids d cross join lateral " PG_PICK("d.type", "d.number", "$3::bigint") " p" PG_STORED(
+        "d.type", "d.number") "where d.type = $1::smallint and "
+                              "d.id = $2::text";
 
-static const char by_number[] =
-    FOUND PG_PICK("$1::smallint", "$2::bigint",
-                  "$3::bigint") " p join versions v on v.type = "
-                                "$1::smallint and v.number = $2::bigint and v.n = p.n";
+static const char by_number[] = "select $2::bigint, p.n, " FOUND PG_PICK(
+    "$1::smallint", "$2::bigint", "$3::bigint") " p" PG_STORED("$1::smallint", "$2::bigint");
 
 /* No t is larger than an int64 can be. */
 static const char *commit_text(uint64_t t, char text[24])
@@ -54,18 +51,22 @@ static err_code give(struct pg *p, PGresult *r, bool light, struct arena *a,
         PQclear(r);
         return ERR(e, ERR_NOT_FOUND, "no such resource");
     }
-    pg_row_read(r, 0, 0, &row);
-    v = (struct store_version){ .type = number_type(row.number),
-                                .id = row.id,
-                                .number = row.number,
-                                .t = (uint64_t)pg_i64(r, 0, BEHIND),
-                                .instant_ms = pg_i64(r, 0, BEHIND + 1),
-                                .version = (uint64_t)pg_i64(r, 0, BEHIND + 2),
-                                .method = row.method };
-    struct pg_cursor *c = pg_cursor_new(p, v.type, 0);
+    struct pg_cursor *c = pg_cursor_new(p, number_type((store_number)pg_i64(r, 0, 0)), 0);
     c->base.light = light;
     c->rows = r;
-    err_code rc = pg_cursor_body(c, &row, &v, e);
+    err_code rc = pg_cursor_row(c, r, 0, 0, &row, e);
+    if (rc == ERR_OK && row.erased)
+        rc = ERR(e, ERR_NOT_FOUND, "no such resource");
+    if (rc == ERR_OK) {
+        v = (struct store_version){ .type = c->type,
+                                    .id = row.id,
+                                    .number = row.number,
+                                    .t = (uint64_t)pg_i64(r, 0, PG_PACKED_N),
+                                    .instant_ms = pg_i64(r, 0, PG_PACKED_N + 1),
+                                    .version = (uint64_t)pg_i64(r, 0, PG_PACKED_N + 2),
+                                    .method = row.method };
+        rc = pg_cursor_body(c, &row, &v, e);
+    }
     if (rc == ERR_OK)
         rc = keep(a, &v, e);
     pg_cursor_close(&c->base);
@@ -89,6 +90,7 @@ err_code pg_get(struct store *st, fhir_type type, sv id, uint64_t as_of_t, bool 
                 struct arena *a, struct store_version *out, struct err *e)
 {
     char of[8], name[FHIR_ID_MAX + 1], as_of[24];
+    TRY(pg_gate_now((struct pg *)st, &as_of_t, e));
     const char *args[] = { of, name, commit_text(as_of_t, as_of) };
     (void)snprintf(of, sizeof of, "%u", (unsigned)type);
     (void)snprintf(name, sizeof name, "%.*s", SV_FMT(id));
@@ -99,6 +101,7 @@ err_code pg_get_number(struct store *st, store_number number, uint64_t as_of_t, 
                        struct arena *a, struct store_version *out, struct err *e)
 {
     char of[8], which[24], as_of[24];
+    TRY(pg_gate_now((struct pg *)st, &as_of_t, e));
     const char *args[] = { of, which, commit_text(as_of_t, as_of) };
     (void)snprintf(of, sizeof of, "%u", (unsigned)number_type(number));
     (void)snprintf(which, sizeof which, "%" PRIu64, number);
@@ -132,6 +135,7 @@ err_code pg_number_of(struct store *st, fhir_type type, sv id, store_number *out
 
 /* Which versions there are is read at the start, bodies a batch at a time. */
 struct history {
+    char id[FHIR_ID_MAX + 1];
     PGresult *keys; /* n, t, instant_ms, the newest first */
     int next;       /* of keys: the first that is not asked for yet */
     int first;      /* of the batch under way */
@@ -145,19 +149,24 @@ static void history_done(struct pg_cursor *c)
 static err_code history_keys(struct pg_cursor *c, sv id, uint64_t as_of_t, struct err *e)
 {
     struct history *h = c->own;
-    char of[8], name[FHIR_ID_MAX + 1], as_of[24];
-    const char *args[] = { of, name, commit_text(as_of_t, as_of) };
+    char of[8], as_of[24];
+    const char *args[] = { of, h->id, commit_text(as_of_t, as_of) };
     PGconn *conn;
     (void)snprintf(of, sizeof of, "%u", (unsigned)c->type);
-    (void)snprintf(name, sizeof name, "%.*s", SV_FMT(id));
+    (void)snprintf(h->id, sizeof h->id, "%.*s", SV_FMT(id));
     TRY(pg_take(c->p, PG_READ, &conn, e));
-    err_code rc = pg_ask(conn,
-                         "select v.number, v.n, coalesce(l.t, v.n), coalesce(l.instant_ms, "
-                         "v.instant_ms) from ids d join versions v on v.type = d.type and v.number "
-                         "= d.number and v.n <= $3::bigint left join commits l on l.load = -v.n "
-                         "and l.load > 0 where d.type = $1::smallint and d.id = $2::text and (v.n "
-                         "> 0 or l.t <= $3::bigint) order by 3 desc",
-                         3, args, READING, &h->keys, e);
+    err_code rc =
+        pg_ask(conn,
+               "select d.number, v.n, coalesce(l.t, v.n), coalesce(l.instant_ms, "
+               "v.instant_ms) from ids d cross join lateral (select y.n, y.instant_ms "
+               "from versions y where y.type = d.type and y.number = d.number and y.n <= "
+               "$3::bigint union all select -(d.number >> 28), 0 from " PG_PACK(
+                   "d.type", "d.number",
+                   "true") " k where k.first + k.count > "
+                           "d.number) v left join commits l on l.load = -v.n and l.load > 0 where "
+                           "d.type = $1::smallint and d.id = $2::text and (v.n > 0 or l.t <= "
+                           "$3::bigint) order by 3 desc",
+               3, args, READING, &h->keys, e);
     pg_give(c->p, PG_READ, conn);
     return rc;
 }
@@ -178,11 +187,11 @@ static err_code history_batch(struct pg_cursor *c, struct err *e)
     (void)snprintf(of, sizeof of, "%u", (unsigned)c->type);
     (void)snprintf(number, sizeof number, "%" PRId64, pg_i64(h->keys, h->next, 0));
     TRY(pg_take(c->p, PG_READ, &conn, e));
-    err_code rc = pg_ask(conn,
-                         "select " PG_VERSION_COLS " from unnest($3::bigint[]) with ordinality "
-                         "o(n, i) join versions v on v.type = $1::smallint and v.number = "
-                         "$2::bigint and v.n = o.n order by o.i",
-                         3, args, READING, &r, e);
+    err_code rc =
+        pg_ask(conn,
+               "select $2::bigint, p.n, " PG_PACKED_COLS " from unnest($3::bigint[]) with "
+               "ordinality p(n, i)" PG_STORED("$1::smallint", "$2::bigint") "order by p.i",
+               3, args, READING, &r, e);
     pg_give(c->p, PG_READ, conn);
     TRY(rc);
     PQclear(c->rows);
@@ -205,10 +214,11 @@ static err_code history_next(struct pg_cursor *c, struct store_version *out, str
         TRY(history_batch(c, e));
     }
     const int key = h->first + c->at;
-    pg_row_read(c->rows, c->at++, 0, &row);
+    TRY(pg_cursor_row(c, c->rows, c->at++, 0, &row, e));
     *out = (struct store_version){ .type = c->type,
-                                   .id = row.id,
+                                   .id = sv_from(h->id),
                                    .number = row.number,
+                                   .erased = row.erased,
                                    .t = (uint64_t)pg_i64(h->keys, key, 2),
                                    .instant_ms = pg_i64(h->keys, key, 3),
                                    /* I5 */
@@ -223,7 +233,9 @@ err_code pg_history(struct store *st, fhir_type type, sv id, uint64_t as_of_t,
     struct pg_cursor *c = pg_cursor_new((struct pg *)st, type, sizeof(struct history));
     c->next = history_next;
     c->done = history_done;
-    err_code rc = history_keys(c, id, as_of_t, e);
+    err_code rc = pg_gate_now(c->p, &as_of_t, e);
+    if (rc == ERR_OK)
+        rc = history_keys(c, id, as_of_t, e);
     if (rc != ERR_OK)
         pg_cursor_close(&c->base);
     else

@@ -23,14 +23,17 @@ sv pg_bytes(const PGresult *r, int row, int col)
 
 void pg_row_read(const PGresult *r, int row, int col, struct pg_row *out)
 {
+    const int64_t method = pg_i64(r, row, col + 3);
     sv json = pg_bytes(r, row, col + 9);
-    *out = (struct pg_row){ .number = (store_number)pg_i64(r, row, col),
-                            .n = pg_i64(r, row, col + 1),
-                            .id = pg_bytes(r, row, col + 2),
-                            .method = (store_method)pg_i64(r, row, col + 3),
-                            .version = (uint64_t)pg_i64(r, row, col + 4),
-                            .instant_ms = pg_i64(r, row, col + 5),
-                            .body = { .json = { json.ptr, (size_t)pg_i64(r, row, col + 8) },
-                                      .hole_at = (uint32_t)pg_i64(r, row, col + 6),
-                                      .hole = (fhir_hole)pg_i64(r, row, col + 7) } };
+    *out =
+        (struct pg_row){ .number = (store_number)pg_i64(r, row, col),
+                         .n = pg_i64(r, row, col + 1),
+                         .id = pg_bytes(r, row, col + 2),
+                         .method = method == PG_HOLLOW ? STORE_METHOD_DELETE : (store_method)method,
+                         .erased = method == PG_HOLLOW,
+                         .version = (uint64_t)pg_i64(r, row, col + 4),
+                         .instant_ms = pg_i64(r, row, col + 5),
+                         .body = { .json = { json.ptr, (size_t)pg_i64(r, row, col + 8) },
+                                   .hole_at = (uint32_t)pg_i64(r, row, col + 6),
+                                   .hole = (fhir_hole)pg_i64(r, row, col + 7) } };
 }

@@ -1,21 +1,14 @@
-/* scan.c - every resource of a range that is current as of T, or some of them, in the order of
- * numbers.
+/* scan.c - every resource of a range that is current as of T, in the order of numbers.
  *
  * A range is read along its key, a batch of rows at a time, all versions: those of a resource stand
  * side by side, loads first (newest load first, which is not the order of their commits), then
  * online commits, oldest first. As of T the one with the largest visible t is current. Its version
- * number (I5) is that of the newest online version below it and the loads between.
- *
- * For a list of numbers the server picks the version, number by number, so that of a resource which
- * was written often one row comes. */
-#include "store/postgres/pick.h"
+ * number (I5) is that of the newest online version below it and the loads between. Births of loads
+ * stand in packs, which are read beside these rows. */
 #include "store/postgres/read_private.h"
 
 #define BATCH_FIRST 32
 #define BATCH_MOST  1024
-#define LIST_BATCH  256u
-
-/* ---- a range ---- */
 
 struct scan {
     store_number to; /* 0: to the end of the type */
@@ -25,6 +18,7 @@ struct scan {
     PGresult *before; /* the batch before: the best row may lie there */
     bool changed;     /* those alone that changed behind after_t, deletions too */
     uint64_t after_t;
+    struct pg_packs packs;
     uint64_t *load_t; /* of visible loads of the resource under way */
     size_t n_load_t, cap;
 };
@@ -33,6 +27,7 @@ static void scan_done(struct pg_cursor *c)
 {
     struct scan *s = c->own;
     PQclear(s->before);
+    pg_packs_done(&s->packs);
     free(s->load_t);
 }
 
@@ -42,7 +37,6 @@ static err_code scan_batch(struct pg_cursor *c, struct err *e)
     char type[8], number[24], n[24], to[24], as_of[24], most[16];
     const char *args[] = { type, number, n, to, as_of, most };
     const store_number end = s->to ? pg_number(s->to) : (store_number)INT64_MAX;
-    PGconn *conn;
     PGresult *r;
     (void)snprintf(type, sizeof type, "%u", (unsigned)c->type);
     (void)snprintf(number, sizeof number, "%" PRIu64, s->last);
@@ -50,24 +44,18 @@ static err_code scan_batch(struct pg_cursor *c, struct err *e)
     (void)snprintf(to, sizeof to, "%" PRIu64, end);
     (void)snprintf(as_of, sizeof as_of, "%" PRIu64, c->as_of);
     (void)snprintf(most, sizeof most, "%d", s->batch);
-    TRY(pg_take(c->p, PG_SCAN, &conn, e));
-    err_code rc = pg_ask(conn,
-                         "select " PG_VERSION_COLS " from versions v where v.type = $1 "
-                         "and (v.number, v.n) > ($2::bigint, $3::bigint) and v.number < $4 "
-                         "and v.n <= $5 order by v.number, v.n limit $6",
-                         6, args, READING, &r, e);
-    pg_give(c->p, PG_SCAN, conn);
-    TRY(rc);
+    TRY(pg_cursor_ask(c, PG_SCAN,
+                      "select " PG_VERSION_COLS " from versions v where v.type = $1 "
+                      "and (v.number, v.n) > ($2::bigint, $3::bigint) and v.number < $4 "
+                      "and v.n <= $5 order by v.number, v.n limit $6",
+                      6, args, &r, e));
     PQclear(s->before);
     s->before = c->rows;
     c->rows = r;
     c->at = 0;
     const int got = PQntuples(r);
     c->end = got < s->batch;
-    if (s->batch < BATCH_MOST)
-        s->batch *= 4;
-    if (s->batch > BATCH_MOST)
-        s->batch = BATCH_MOST;
+    s->batch = pg_batch_next(s->batch, BATCH_MOST);
     if (got) {
         s->last = (store_number)pg_i64(r, got - 1, 0);
         s->last_n = pg_i64(r, got - 1, 1);
@@ -97,7 +85,9 @@ struct best {
     struct buf kept;    /* or its bytes, when that had to go */
 };
 
-static void consider(struct pg_cursor *c, struct best *b, const struct pg_row *row)
+/* in: the answer that the row lies in; NULL: it stays. */
+static void consider(struct pg_cursor *c, struct best *b, const struct pg_row *row,
+                     const PGresult *in)
 {
     struct scan *s = c->own;
     uint64_t t = (uint64_t)row->n;
@@ -119,7 +109,7 @@ static void consider(struct pg_cursor *c, struct best *b, const struct pg_row *r
     b->t = t;
     b->instant_ms = instant_ms;
     b->row = *row;
-    b->in = c->rows;
+    b->in = in;
 }
 
 /* The answer that it lies in is to go. */
@@ -146,30 +136,49 @@ static err_code more(struct pg_cursor *c, struct best *b, struct err *e)
     return scan_batch(c, e);
 }
 
+/* The number of the next row that stands alone; 0: there is none. */
+static err_code next_alone(struct pg_cursor *c, struct best *b, store_number *out, struct err *e)
+{
+    while (c->rows == NULL || c->at == PQntuples(c->rows)) {
+        if (c->end) {
+            *out = 0;
+            return ERR_OK;
+        }
+        TRY(more(c, b, e));
+    }
+    *out = (store_number)pg_i64(c->rows, c->at, 0);
+    return ERR_OK;
+}
+
 /* The versions of the next resource that has any, wherever they are visible. ERR_EOF. */
 static err_code group(struct pg_cursor *c, struct best *b, struct err *e)
 {
     struct scan *s = c->own;
-    store_number number = 0;
+    store_number alone, number;
     b->there = false;
     b->in = NULL;
     b->online_t = b->online_version = 0;
     s->n_load_t = 0;
-    for (;;) {
-        struct pg_row row;
-        if (c->rows == NULL || c->at == PQntuples(c->rows)) {
-            if (c->end)
-                return number ? ERR_OK : ERR_EOF;
-            TRY(more(c, b, e));
-            continue;
-        }
-        pg_row_read(c->rows, c->at, 0, &row);
-        if (number && row.number != number)
-            return ERR_OK;
-        number = row.number;
-        consider(c, b, &row);
-        c->at++;
+    err_code rc = pg_packs_peek(&s->packs, c, e);
+    if (rc != ERR_OK && rc != ERR_EOF)
+        return rc;
+    const store_number packed = rc == ERR_OK ? s->packs.row.number : 0;
+    TRY(next_alone(c, b, &alone, e));
+    if (packed == 0 && alone == 0)
+        return ERR_EOF;
+    number = packed == 0 || (alone && alone < packed) ? alone : packed;
+    if (number == packed) {
+        consider(c, b, &s->packs.row, NULL);
+        s->packs.peeked = false;
     }
+    while (alone == number) {
+        struct pg_row row;
+        pg_row_read(c->rows, c->at, 0, &row);
+        consider(c, b, &row, c->rows);
+        c->at++;
+        TRY(next_alone(c, b, &alone, e));
+    }
+    return ERR_OK;
 }
 
 static uint64_t rank_of(const struct scan *s, const struct best *b)
@@ -199,7 +208,9 @@ static err_code scan_next(struct pg_cursor *c, struct store_version *out, struct
     struct best *b = &((struct scanning *)c->own)->best;
     do {
         TRY(group(c, b, e));
-    } while (!b->there || (s->changed ? b->t <= s->after_t : b->row.method == STORE_METHOD_DELETE));
+        /* one that was erased hides those before it */
+    } while (!b->there || b->row.erased ||
+             (s->changed ? b->t <= s->after_t : b->row.method == STORE_METHOD_DELETE));
     *out = (struct store_version){ .type = c->type,
                                    .id = b->row.id,
                                    .number = b->row.number,
@@ -208,16 +219,6 @@ static err_code scan_next(struct pg_cursor *c, struct store_version *out, struct
                                    .version = rank_of(c->own, b),
                                    .method = b->row.method };
     return pg_cursor_body(c, &b->row, out, e);
-}
-
-/* The commit and the table that a cursor reads by. */
-static err_code settle_time(struct pg_cursor *c, uint64_t as_of_t, struct err *e)
-{
-    PGconn *conn;
-    TRY(pg_take(c->p, PG_READ, &conn, e));
-    err_code rc = pg_as_of(c->p, conn, as_of_t, &c->as_of, &c->loads, e);
-    pg_give(c->p, PG_READ, conn);
-    return rc;
 }
 
 static err_code scan_open(struct pg *p, const struct store_range *range, uint64_t as_of_t,
@@ -232,7 +233,10 @@ static err_code scan_open(struct pg *p, const struct store_range *range, uint64_
     s->last = range->from ? pg_number(range->from) : 1;
     s->last_n = INT64_MIN;
     s->to = range->to;
-    err_code rc = settle_time(c, as_of_t, e);
+    s->packs = (struct pg_packs){
+        .type = range->type, .from = range->from, .begin = range->from, .to = range->to
+    };
+    err_code rc = pg_cursor_as_of(c, as_of_t, e);
     if (rc != ERR_OK)
         pg_cursor_close(&c->base);
     else
@@ -257,112 +261,6 @@ err_code pg_scan_changed(struct pg *p, const struct store_range *range, uint64_t
     struct scan *s = c->own;
     s->changed = true;
     s->after_t = after_t;
-    *out = &c->base;
-    return ERR_OK;
-}
-
-/* ---- some numbers ---- */
-
-struct listed {
-    const store_number *numbers; /* borrowed, or in mine */
-    size_t n, at;
-    struct buf mine;
-};
-
-static void listed_done(struct pg_cursor *c)
-{
-    buf_done(&((struct listed *)c->own)->mine);
-}
-
-/* The version that is current of each number of $1 as of $2, in the order of the list. */
-static const char current_of[] =
-    "select " PG_VERSION_COLS ", k.t, k.instant_ms, k.version from unnest($1::bigint[]) with "
-    "ordinality o(x, i) cross join lateral " PG_PICK(
-        "(o.x >> 20 & 255)::smallint", "o.x",
-        "$2::bigint") " k join versions v on v.type "
-                      "= (o.x >> 20 & 255)::smallint and v.number = o.x and v.n = k.n order by o.i";
-
-static err_code listed_batch(struct pg_cursor *c, struct err *e)
-{
-    struct listed *l = c->own;
-    CLEANUP_BUF struct buf list = BUF_INIT(LIST_BATCH * 24);
-    char as_of[24];
-    PGconn *conn;
-    PGresult *r;
-    const size_t n = l->n - l->at < LIST_BATCH ? l->n - l->at : LIST_BATCH;
-    for (size_t i = 0; i < n; i++)
-        TRY(buf_add_fmt(&list, e, "%c%" PRId64, i ? ',' : '{', (int64_t)l->numbers[l->at + i]));
-    TRY(buf_add(&list, SV_LIT("}\0"), e));
-    (void)snprintf(as_of, sizeof as_of, "%" PRIu64, c->as_of);
-    const char *args[] = { list.ptr, as_of };
-    TRY(pg_take(c->p, PG_SCAN, &conn, e));
-    err_code rc = pg_ask(conn, current_of, 2, args, READING, &r, e);
-    pg_give(c->p, PG_SCAN, conn);
-    TRY(rc);
-    PQclear(c->rows);
-    c->rows = r;
-    c->at = 0;
-    l->at += n;
-    return ERR_OK;
-}
-
-static err_code listed_next(struct pg_cursor *c, struct store_version *out, struct err *e)
-{
-    struct listed *l = c->own;
-    struct pg_row row;
-    while (c->rows == NULL || c->at == PQntuples(c->rows)) {
-        if (l->at == l->n)
-            return ERR_EOF;
-        TRY(listed_batch(c, e));
-    }
-    pg_row_read(c->rows, c->at, 0, &row);
-    *out = (struct store_version){ .type = number_type(row.number),
-                                   .id = row.id,
-                                   .number = row.number,
-                                   .t = (uint64_t)pg_i64(c->rows, c->at, 10),
-                                   .instant_ms = pg_i64(c->rows, c->at, 11),
-                                   .version = (uint64_t)pg_i64(c->rows, c->at, 12),
-                                   .method = row.method };
-    c->at++;
-    return pg_cursor_body(c, &row, out, e);
-}
-
-static err_code listed(struct pg *p, fhir_type type, uint64_t as_of_t, struct pg_cursor **out,
-                       struct err *e)
-{
-    struct pg_cursor *c = pg_cursor_new(p, type, sizeof(struct listed));
-    c->next = listed_next;
-    c->done = listed_done;
-    err_code rc = settle_time(c, as_of_t, e);
-    if (rc != ERR_OK)
-        pg_cursor_close(&c->base);
-    else
-        *out = c;
-    return rc;
-}
-
-err_code pg_scan_numbers(struct store *st, const store_number *numbers, size_t n, uint64_t as_of_t,
-                         struct store_cursor **out, struct err *e)
-{
-    struct pg_cursor *c;
-    TRY(listed((struct pg *)st, 0, as_of_t, &c, e));
-    struct listed *l = c->own;
-    l->numbers = numbers;
-    l->n = n;
-    *out = &c->base;
-    return ERR_OK;
-}
-
-err_code pg_listed(struct pg *p, fhir_type type, struct buf *numbers, uint64_t as_of_t,
-                   struct store_cursor **out, struct err *e)
-{
-    struct pg_cursor *c;
-    TRY(listed(p, type, as_of_t, &c, e));
-    struct listed *l = c->own;
-    l->mine = *numbers;
-    *numbers = BUF_INIT(0);
-    l->numbers = (const store_number *)(const void *)l->mine.ptr;
-    l->n = l->mine.len / sizeof *l->numbers;
     *out = &c->base;
     return ERR_OK;
 }

@@ -6,8 +6,9 @@
 
 #define OPENING "opening the data store"
 
-/* On engines that spread rows over servers, this says over which. It stands last in each key, and
- * beside other short columns in each row, where it takes no room. */
+/* On engines that spread rows over servers, this says over which. It stands last in the key, and
+ * beside other short columns in each row, where it takes no room. Rows of ids and of search would
+ * take more room for it: they would be spread by id and by number. */
 #define SLOT "slot smallint not null default 0"
 
 /* Ids are compared as bytes. Rows of versions, changes and search are written once and never
@@ -26,29 +27,36 @@ static const char tables[] =
     "instant_ms bigint not null, body_len bigint not null, hole_at int not null, type smallint, "
     "hole smallint not null, method smallint not null, " SLOT ", id text collate \"C\" not null, "
     "body bytea compression lz4, primary key (type, number, n, slot));"
+    "create table packs(first bigint, count int not null, raw_len int not null, type "
+    "smallint, " SLOT ", body bytea not null, primary key (type, first, slot));"
+    /* what is in it is compressed */
+    "alter table packs alter body set storage external;"
     "create table parts(number bigint, n bigint, part int, " SLOT
     ", bytes bytea compression lz4 not null, primary key (number, n, part, slot));"
-    "create table ids(number bigint not null, type smallint, " SLOT
-    ", id text collate \"C\", primary key (type, id, slot));"
+    "create table ids(number bigint not null, type smallint, id text collate \"C\", "
+    "primary key (type, id));"
     "create table changes(number bigint, n bigint, type smallint, " SLOT
     ", primary key (type, n, number, slot));"
-    "create table search(number bigint, n bigint, param int, type smallint, " SLOT
-    ", value bytea, primary key (type, param, value, number, n, slot));"
+    /* the shortest rows that there can be: half of a load's processor time and disk is theirs */
+    "create table search(number bigint, n bigint, param smallint, type smallint, "
+    "value bytea, list bytea compression lz4, primary key (type, param, value, number, n));"
     "create index search_load on search using brin(n) "
     "with (pages_per_range = 16, autosummarize = on);"
     "create table counts(n bigint not null, delta bigint not null, k bytea not null);"
     "create index counts_k on counts(k, n);"
     "create index counts_load on counts(n) where n < 0;"
     "create table open_loads(load bigint primary key, until timestamptz not null, "
-    "shared bool not null default false, filled bool not null default false);"
+    "shared bool not null default false, filled bool not null default false, who uuid not null);"
     "create table unsettled(load bigint primary key, births bool not null);"
     "create table fences(number bigint, count bigint not null, bytes bigint not null, "
     "load bigint not null, type smallint, primary key (type, number));"
     "create index fences_load on fences(load);"
     "create table blocks(b bigint primary key);"
     "create table notes(k bytea primary key, v bytea not null);"
-    "insert into clock(t, instant_ms, floor_ms, layout) values (0, 0, 0, 1)";
-_Static_assert(PG_LAYOUT == 1, "it stands in the line above");
+    /* versions that were erased and of which search entries may be there */
+    "create table erasing(number bigint, n bigint, primary key (number, n));"
+    "insert into clock(t, instant_ms, floor_ms, layout) values (0, 0, 0, 2)";
+_Static_assert(PG_LAYOUT == 2, "it stands in the line above");
 
 err_code pg_schema_is_there(PGconn *c, const char *schema, bool *out, struct err *e)
 {
@@ -60,16 +68,23 @@ err_code pg_schema_is_there(PGconn *c, const char *schema, bool *out, struct err
     return ERR_OK;
 }
 
-/* Of two who make one store at once, the second finds it made. */
-static err_code make_once(PGconn *c, const char *schema, const char *sql, struct err *e)
+/* Until the end of the transaction nobody else makes anything of that name. */
+static err_code lock_name(PGconn *c, const char *schema, struct err *e)
 {
     const char *args[] = { schema };
-    char line[PG_SCHEMA_MAX + 32];
-    bool there;
     PGresult *r;
     TRY(pg_ask(c, "select pg_advisory_xact_lock(hashtextextended($1, 0))", 1, args, OPENING, &r,
                e));
     PQclear(r);
+    return ERR_OK;
+}
+
+/* Of two who make one store at once, the second finds it made. */
+static err_code make_once(PGconn *c, const char *schema, const char *sql, struct err *e)
+{
+    char line[PG_SCHEMA_MAX + 32];
+    bool there;
+    TRY(lock_name(c, schema, e));
     TRY(pg_schema_is_there(c, schema, &there, e));
     if (there)
         return ERR_OK;
@@ -101,9 +116,9 @@ err_code pg_schema_open(PGconn *c, const char *schema, bool create, struct err *
     TRY(pg_ask(c, "select layout from clock", 0, NULL, OPENING, &r, e));
     const int64_t layout = PQntuples(r) == 1 ? pg_i64(r, 0, 0) : 0;
     PQclear(r);
-    return layout == PG_LAYOUT
-               ? ERR_OK
-               : ERR(e, ERR_UNSUPPORTED,
-                     "the data store has the layout %d, and this program knows layout %d",
-                     (int)layout, PG_LAYOUT);
+    if (layout != PG_LAYOUT)
+        return ERR(e, ERR_UNSUPPORTED,
+                   "the data store has the layout %d, and this program knows layout %d",
+                   (int)layout, PG_LAYOUT);
+    return ERR_OK;
 }

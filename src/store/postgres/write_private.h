@@ -2,7 +2,9 @@
  *
  *   copy.c         COPY in the binary form
  *   load/ids.c     the numbers of a load's resources
- *   load/rows.c    its rows, sorted, by COPY
+ *   load/packs.c   its births, many in a row
+ *   load/entries.c its search entries
+ *   load/rows.c    its other rows, sorted, by COPY
  *   load/bulk.c    begin, publish, abort, and the janitor
  *   counts.c       sums
  * Floor: store. */
@@ -40,11 +42,44 @@ struct pg_numbered {
 MUST_USE err_code pg_load_numbers(PGconn *conn, uint64_t b, struct store_bulk_item *items, size_t n,
                                   struct pg_numbered *rows, bool *known, struct err *e);
 
+/* ---- load/packs.c ---- */
+#define PG_PACK_BYTES (32u << 10) /* of resources in a pack: it ends with the one that reaches it */
+#define PG_PACK_MOST  (16u << 10) /* larger bodies have a row of `versions` */
+/* A version of load b that stands in a pack, and so in no row of versions and changes. */
+static inline bool pg_is_packed(uint64_t b, const struct pg_numbered *row)
+{
+    return number_b(row->number) == b && row->item->body.json.len <= PG_PACK_MOST;
+}
+#define PG_RAW_MOST    (PG_PACK_BYTES + PG_PACK_MOST + FHIR_ID_MAX + 32u)
+#define PG_PACKED_MOST (PG_RAW_MOST + PG_RAW_MOST / 255 + 16)
+/* What a pack has of one resource, appended. */
+MUST_USE err_code pg_pack_put(struct buf *raw, sv id, const struct fhir_body *body, struct err *e);
+/* All of it, compressed; at most PG_RAW_MOST bytes. */
+MUST_USE err_code pg_pack_close(const struct buf *raw, char packed[PG_PACKED_MOST], size_t *len,
+                                struct err *e);
+MUST_USE err_code pg_load_packs(PGconn *conn, uint64_t b, const struct pg_numbered *rows, size_t n,
+                                struct err *e);
+
+/* ---- load/entries.c ---- */
+MUST_USE err_code pg_load_entries(PGconn *conn, uint64_t b, const struct pg_numbered *rows,
+                                  size_t n_rows, struct err *e);
+
 /* ---- load/rows.c ---- */
 /* Within the transaction that is open. */
 MUST_USE err_code pg_load_rows(PGconn *conn, uint64_t b, const struct pg_numbered *rows, size_t n,
                                struct err *e);
 
 /* ---- counts.c ---- */
-/* By load b: -b. */
+/* Of a row of counts: it is of a commit, or of a load that was published. */
+#define PG_COUNTS_NOW \
+    "(n >= 0 or exists (select 1 from commits c where c.load = -counts.n and c.load > 0))"
+/* By load b: -b. In a transaction that has no row that others wait for: a COPY whose client is
+ * frozen is ended by no deadline of the server. */
 MUST_USE err_code pg_counts_copy(PGconn *conn, const struct tally *t, int64_t n, struct err *e);
+/* The same in any transaction, as of commit n; 0: in front of all. */
+MUST_USE err_code pg_counts_add(PGconn *conn, const struct tally *t, int64_t n, const char *doing,
+                                struct err *e);
+/* Its rows as columns, which are not ended. */
+struct pg_array;
+MUST_USE err_code pg_counts_columns(const struct tally *t, struct pg_array *keys,
+                                    struct pg_array *deltas, struct err *e);

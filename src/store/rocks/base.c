@@ -149,6 +149,11 @@ bool rocks_wants_anew(struct store *st)
            file_disk(r->path, &left, &size, NULL) == ERR_OK && left >= ANEW_BYTES;
 }
 
+bool rocks_had_failure(struct store *st)
+{
+    return atomic_load(&((const struct rocks *)st)->has_failed);
+}
+
 void rocks_weigh(struct store *st, struct store_weight *out)
 {
     struct rocks *r = (struct rocks *)st;
@@ -164,14 +169,22 @@ void rocks_weigh(struct store *st, struct store_weight *out)
     *out = w;
 }
 
-err_code rocks_flush(struct store *st, struct err *e)
+err_code rocks_flush_family(struct rocks *r, int family, struct err *e)
 {
-    struct rocks *r = (struct rocks *)st;
-    rocksdb_flushoptions_t *o = rocksdb_flushoptions_create();
     char *bad = NULL;
+    if (property(r, family, "rocksdb.num-entries-active-mem-table") == 0 &&
+        property(r, family, "rocksdb.num-entries-imm-mem-tables") == 0)
+        return ERR_OK;
+    rocksdb_flushoptions_t *o = rocksdb_flushoptions_create();
     rocksdb_flushoptions_set_wait(o, 1);
-    for (int i = 0; i < N_CFS && bad == NULL; i++)
-        rocksdb_flush_cf(r->db, o, r->cf[i], &bad);
+    rocksdb_flush_cf(r->db, o, r->cf[family], &bad);
     rocksdb_flushoptions_destroy(o);
     return rocks_error(bad, "writing a data store", e);
+}
+
+err_code rocks_flush(struct store *st, struct err *e)
+{
+    for (int i = 0; i < N_CFS; i++)
+        TRY(rocks_flush_family((struct rocks *)st, i, e));
+    return ERR_OK;
 }

@@ -242,7 +242,7 @@ err_code rocks_changed_types(struct store *st, uint64_t after_t, uint64_t upto_t
 {
     struct rocks *r = (struct rocks *)st;
     /* before the table, which then holds all up to it (I7) */
-    uint64_t last = rocks_last(st).t;
+    uint64_t last = rocks_seen_last((struct rocks *)st).t;
     uint64_t as_of = upto_t < last ? upto_t : last;
     memset(changed, 0, STORE_TYPES * sizeof changed[0]);
     if (after_t >= as_of)
@@ -340,7 +340,7 @@ err_code rocks_touched(struct store *st, const struct store_range *ranges, size_
 {
     struct rocks *r = (struct rocks *)st;
     /* before the table, which then holds all up to it (I7) */
-    uint64_t last = rocks_last(st).t;
+    uint64_t last = rocks_seen_last((struct rocks *)st).t;
     uint64_t as_of = upto_t < last ? upto_t : last;
     const fhir_type type = ranges[0].type;
     struct touch x = { .ranges = ranges, .n = n, .left = n, .touched = touched };
@@ -460,7 +460,7 @@ err_code rocks_log(struct store *st, fhir_type type, uint64_t from_t, store_numb
                    struct err *e)
 {
     struct rocks *r = (struct rocks *)st;
-    uint64_t last = rocks_last(st).t;
+    uint64_t last = rocks_seen_last((struct rocks *)st).t;
     struct log_walk l = { .type = type, .max = max };
     l.rows = arena_alloc(a, (max + 1) * sizeof *l.rows);
     if (l.rows == NULL)

@@ -15,6 +15,7 @@ struct commit_waiter {
     struct store_write *writes;
     size_t n;
     struct number_ask *asks; /* one for each of its writes: whose numbers they bear */
+    const int64_t *again_ms; /* of rocks_again(): its instant */
     struct store_commit out;
     err_code rc;
     struct err *e;
@@ -28,6 +29,7 @@ struct commit_group {
     rocksdb_writebatch_t *batch;
     struct store_commit last; /* as the group goes on */
     bool any;
+    bool whole; /* all of its commits, or none */
     struct tally tally;
     struct claims_holder *holder; /* of ids that have no row yet */
     uint64_t slots[GROUP_SLOTS];  /* hashes of resources, 0 is free */
@@ -76,6 +78,8 @@ static err_code check_condition(const struct store_write *w, const struct rocks_
     if (w->condition == STORE_IF_VERSION && (!there || c->version != w->if_version))
         return ERR(e, ERR_PRECONDITION, "the resource is not at version %llu",
                    (unsigned long long)w->if_version);
+    if (w->condition == STORE_IF_NEWEST && c->version != w->if_version)
+        return ERR(e, ERR_PRECONDITION, "another version is the newest");
     if (w->condition == STORE_IF_DELETED && (!c->deleted || c->version != w->if_version))
         return ERR(e, ERR_PRECONDITION, "the resource is not deleted any more");
     return ERR_OK;
@@ -196,6 +200,7 @@ static err_code check_waiter(struct rocks *r, struct commit_group *g, struct com
 static err_code add_waiter(struct rocks *r, struct commit_group *g, struct commit_waiter *w)
 {
     TRY(check_waiter(r, g, w));
+    r->order.replayed_ms = w->again_ms ? w->again_ms : r->order.replayed_ms;
     w->out = rocks_next_commit(r, g->last);
     for (size_t i = 0; i < w->n; i++) {
         put_row(r, g->batch, &w->asks[i]);
@@ -232,38 +237,6 @@ static struct commit_waiter *take_group_locked(struct rocks *r, struct commit_gr
     return first;
 }
 
-struct shared_rows {
-    struct rocks *r;
-    rocksdb_writebatch_t *batch;
-};
-
-/* claims_fn */
-static void put_shared_row(void *ctx, fhir_type type, sv id, store_number number)
-{
-    const struct shared_rows *s = ctx;
-    put_row(s->r, s->batch,
-            &(struct number_ask){ .type = type, .id = id, .number = number, .how = NUMBER_SHARED });
-}
-
-/* A load took up a number that this group gave. Its row can have come in before the group's, which
- * has no flag and stands over it now. That load is published behind order.lock, which is held, and
- * so behind these rows in the log: they need not wait for the disk. If they fail, nothing is
- * published until the data store was opened anew. */
-static void write_shared_rows(struct rocks *r, struct commit_group *g)
-{
-    struct shared_rows s = { r, rocksdb_writebatch_create() };
-    claims_each_shared(g->holder, put_shared_row, &s);
-    if (rocksdb_writebatch_count(s.batch)) {
-        rocksdb_writeoptions_t *later = rocksdb_writeoptions_create();
-        char *bad = NULL;
-        rocksdb_write(r->db, later, s.batch, &bad);
-        /* told by the next publication */
-        IGNORE(rocks_write_error(r, bad, "writing to the data store", NULL));
-        rocksdb_writeoptions_destroy(later);
-    }
-    rocksdb_writebatch_destroy(s.batch);
-}
-
 /* What a witness does meanwhile (its own write to a disk) goes on while the group is written. So
  * it is told under order.lock, which the write to the disk has as well. */
 static void tell_witnesses(const struct commit_waiter *first)
@@ -285,8 +258,13 @@ static void write_group(struct rocks *r, struct commit_group *g, struct commit_w
     g->batch = rocksdb_writebatch_create();
     g->holder = claims_hold(r->ids.claims);
     g->last = rocks_seen_last(r);
-    for (struct commit_waiter *w = first; w; w = w->next)
+    for (struct commit_waiter *w = first; w; w = w->next) {
         w->rc = add_waiter(r, g, w);
+        if (w->rc != ERR_OK && g->whole) {
+            g->any = false;
+            break;
+        }
+    }
     if (g->any) {
         char *bad = NULL;
         tally_write(&g->tally, r, g->batch);
@@ -295,7 +273,6 @@ static void write_group(struct rocks *r, struct commit_group *g, struct commit_w
         struct err e;
         err_code rc = rocks_write_error(r, bad, "writing to the data store", &e);
         if (rc == ERR_OK) {
-            write_shared_rows(r, g);
             drop_recent(r, g, first);
             rocks_seen_set(r, g->last, NULL);
         }
@@ -357,4 +334,35 @@ err_code rocks_commit(struct store *st, struct store_write *writes, size_t n,
     if (me.rc == ERR_OK)
         *out = me.out;
     return me.rc;
+}
+
+err_code rocks_again(struct store *st, struct store_again *commits, size_t n, struct err *e)
+{
+    struct rocks *r = (struct rocks *)st;
+    struct commit_waiter *all = calloc(n, sizeof *all);
+    struct commit_group *g = calloc(1, sizeof *g);
+    if (all == NULL || g == NULL)
+        abort();
+    for (size_t i = 0; i < n; i++) {
+        all[i] = (struct commit_waiter){ .next = i + 1 < n ? &all[i + 1] : NULL,
+                                         .writes = commits[i].writes,
+                                         .n = commits[i].n,
+                                         .e = e,
+                                         .again_ms = &commits[i].instant_ms };
+        all[i].asks = calloc(all[i].n ? all[i].n : 1, sizeof *all[i].asks);
+        if (all[i].asks == NULL)
+            abort();
+    }
+    g->whole = true;
+    write_group(r, g, all);
+    r->order.replayed_ms = NULL;
+    err_code rc = ERR_OK;
+    for (size_t i = 0; i < n; i++) {
+        commits[i].out = all[i].out;
+        rc = rc == ERR_OK ? all[i].rc : rc;
+        free(all[i].asks);
+    }
+    free(g);
+    free(all);
+    return rc;
 }

@@ -206,7 +206,7 @@ err_code rocks_count(struct store *st, fhir_type type, uint16_t param, sv value,
         rc = read_marks_locked(&s, e);
         if (rc == ERR_OK && s.n == 0) {
             rc = counts_sum(r, type, param, value, out, e);
-            *at = rocks_last(st);
+            *at = rocks_seen_last((struct rocks *)st);
         }
         pthread_mutex_unlock(&r->order.lock);
         bool done = rc != ERR_OK || s.n == 0;

@@ -90,9 +90,11 @@ struct store_commit rocks_seen_last(struct rocks *r)
     return c;
 }
 
-struct store_commit rocks_last(struct store *st)
+err_code rocks_last(struct store *st, struct store_commit *out, struct err *e)
 {
-    return rocks_seen_last((struct rocks *)st);
+    (void)e;
+    *out = rocks_seen_last((struct rocks *)st);
+    return ERR_OK;
 }
 
 void rocks_seen_set(struct rocks *r, struct store_commit c, struct load_table *loads)
@@ -150,13 +152,11 @@ void rocks_put_commit(struct rocks *r, rocksdb_writebatch_t *b, struct store_com
 
 /* ---- the horizon ---- */
 
-err_code rocks_horizon(struct store *st, struct store_commit *out, struct err *e)
+/* No later commit gets this instant, or an earlier one (I3). order.lock is held. */
+static err_code close_instant(struct rocks *r, int64_t instant, struct store_commit *out,
+                              struct err *e)
 {
-    struct rocks *r = (struct rocks *)st;
-    /* nobody is between taking a t and showing it */
-    pthread_mutex_lock(&r->order.lock);
     struct store_commit last = rocks_seen_last(r);
-    int64_t instant = clock_wall_ms();
     if (instant < last.instant_ms)
         instant = last.instant_ms;
     if (instant < r->order.floor_ms)
@@ -166,13 +166,28 @@ err_code rocks_horizon(struct store *st, struct store_commit *out, struct err *e
     char *bad = NULL;
     key_put_u64(v, (uint64_t)instant);
     rocksdb_put_cf(r->db, r->sync_write, r->cf[CF_COMMITS], k.ptr, k.len, v, sizeof v, &bad);
-    err_code rc = rocks_write_error(r, bad, "closing an instant", e);
-    if (rc == ERR_OK) {
-        /* I3 */
-        assert(instant >= r->order.floor_ms && instant >= last.instant_ms);
-        r->order.floor_ms = instant;
-        *out = (struct store_commit){ last.t, instant };
-    }
+    TRY(rocks_write_error(r, bad, "closing an instant", e));
+    r->order.floor_ms = instant;
+    *out = (struct store_commit){ last.t, instant };
+    return ERR_OK;
+}
+
+err_code rocks_horizon(struct store *st, struct store_commit *out, struct err *e)
+{
+    struct rocks *r = (struct rocks *)st;
+    /* nobody is between taking a t and showing it */
+    pthread_mutex_lock(&r->order.lock);
+    err_code rc = close_instant(r, clock_wall_ms(), out, e);
+    pthread_mutex_unlock(&r->order.lock);
+    return rc;
+}
+
+err_code rocks_again_end(struct store *st, int64_t floor_ms, struct err *e)
+{
+    struct rocks *r = (struct rocks *)st;
+    struct store_commit c;
+    pthread_mutex_lock(&r->order.lock);
+    err_code rc = close_instant(r, floor_ms, &c, e);
     pthread_mutex_unlock(&r->order.lock);
     return rc;
 }
@@ -182,7 +197,7 @@ err_code rocks_commit_at(struct store *st, int64_t instant_ms, struct store_comm
 {
     /* instants grow with t: search by halves over t; every t has a record */
     struct rocks *r = (struct rocks *)st;
-    uint64_t lo = 0, hi = rocks_last(st).t;
+    uint64_t lo = 0, hi = rocks_seen_last((struct rocks *)st).t;
     struct store_commit found = { 0, 0 };
     rocksdb_readoptions_t *ro = rocksdb_readoptions_create();
     err_code rc = ERR_OK;

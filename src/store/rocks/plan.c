@@ -87,16 +87,6 @@ static store_number last_of(rocksdb_iterator_t *it, uint64_t b, fhir_type type)
                : 0;
 }
 
-static err_code flush(struct rocks *r, struct err *e)
-{
-    rocksdb_flushoptions_t *fo = rocksdb_flushoptions_create();
-    char *bad = NULL;
-    rocksdb_flushoptions_set_wait(fo, 1);
-    rocksdb_flush_cf(r->db, fo, r->cf[CF_VERSIONS], &bad);
-    rocksdb_flushoptions_destroy(fo);
-    return rocks_error(bad, "planning ranges", e);
-}
-
 static err_code add_block(struct planner *p, rocksdb_iterator_t *it, uint64_t b, double *ratio,
                           struct err *e)
 {
@@ -106,7 +96,7 @@ static err_code add_block(struct planner *p, rocksdb_iterator_t *it, uint64_t b,
         return ERR_OK;
     /* what is in memory only has no size yet */
     if (*ratio == 0) {
-        TRY(flush(p->r, e));
+        TRY(rocks_flush_family(p->r, CF_VERSIONS, e));
         *ratio = json_per_disk(p->r);
     }
     TRY(size_of(p->r, number_make(b, p->type, 0), last + 1, &s.bytes, e));

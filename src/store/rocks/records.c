@@ -16,7 +16,7 @@ struct rocks_records {
     rocksdb_options_t *options;
     rocksdb_env_t *mem_env;
     rocksdb_writeoptions_t *sync_write, *unsynced_write;
-    pthread_mutex_t lock; /* PUT_IF_ABSENT: no other such write between look and write */
+    pthread_mutex_t lock; /* conditions: no other such write between look and write */
 };
 
 static void system_close(struct records *base)
@@ -49,17 +49,29 @@ static err_code system_get(struct records *base, sv key, struct buf *out, struct
     return rc;
 }
 
-static err_code exists(struct rocks_records *r, sv key, bool *out, struct err *e)
+/* May this write be done? */
+static err_code check(struct rocks_records *r, const struct records_write *w, struct err *e)
 {
     rocksdb_readoptions_t *ro = rocksdb_readoptions_create();
     char *bad = NULL;
-    rocksdb_pinnableslice_t *v = rocksdb_get_pinned(r->db, ro, key.ptr, key.len, &bad);
+    size_t len = 0;
+    rocksdb_pinnableslice_t *v = rocksdb_get_pinned(r->db, ro, w->key.ptr, w->key.len, &bad);
     rocksdb_readoptions_destroy(ro);
     TRY(rocks_error(bad, "reading the system's records", e));
-    *out = v != NULL;
+    const char *ptr = v ? rocksdb_pinnableslice_value(v, &len) : NULL;
+    const bool same = v && sv_eq(sv_make(ptr, len), w->value), there = v != NULL;
     if (v)
         rocksdb_pinnableslice_destroy(v);
+    if (w->op == RECORDS_PUT_IF_ABSENT && there)
+        return ERR(e, ERR_EXISTS, "the record is there already");
+    if (w->op == RECORDS_IF_SAME && !same)
+        return ERR(e, ERR_PRECONDITION, "the record was changed meanwhile");
     return ERR_OK;
+}
+
+static bool looks(const struct records_write *w)
+{
+    return w->op == RECORDS_PUT_IF_ABSENT || w->op == RECORDS_IF_SAME;
 }
 
 static err_code system_write(struct records *base, const struct records_write *w, size_t n,
@@ -68,20 +80,17 @@ static err_code system_write(struct records *base, const struct records_write *w
     struct rocks_records *r = (struct rocks_records *)base;
     err_code rc = ERR_OK;
     rocksdb_writebatch_t *batch = rocksdb_writebatch_create();
-    bool looks = false;
+    bool any_looks = false;
     for (size_t i = 0; i < n; i++)
-        looks |= w[i].op == RECORDS_PUT_IF_ABSENT;
-    if (looks)
+        any_looks |= looks(&w[i]);
+    if (any_looks)
         pthread_mutex_lock(&r->lock);
     for (size_t i = 0; i < n && rc == ERR_OK; i++) {
-        bool there = false;
-        if (w[i].op == RECORDS_PUT_IF_ABSENT)
-            rc = exists(r, w[i].key, &there, e);
-        if (rc == ERR_OK && there)
-            rc = ERR(e, ERR_EXISTS, "the record is there already");
+        if (looks(&w[i]))
+            rc = check(r, &w[i], e);
         if (w[i].op == RECORDS_DELETE)
             rocksdb_writebatch_delete(batch, w[i].key.ptr, w[i].key.len);
-        else
+        else if (w[i].op != RECORDS_IF_SAME)
             rocksdb_writebatch_put(batch, w[i].key.ptr, w[i].key.len, w[i].value.ptr,
                                    w[i].value.len);
     }
@@ -90,7 +99,7 @@ static err_code system_write(struct records *base, const struct records_write *w
         rocksdb_write(r->db, r->sync_write, batch, &bad);
         rc = rocks_error(bad, "writing the system's records", e);
     }
-    if (looks)
+    if (any_looks)
         pthread_mutex_unlock(&r->lock);
     rocksdb_writebatch_destroy(batch);
     return rc;

@@ -100,7 +100,8 @@ struct rocks {
     struct { /* who assigns t holds this; taken before seen.lock */
         pthread_mutex_t lock;
         int64_t floor_ms; /* no commit gets an instant <= this (I3) */
-        /* convert/replay.c: what the clock said when the commit was made; NULL: ask the clock */
+        /* what the clock said when the commit was made before (convert/replay.c, rocks_again());
+         * NULL: ask the clock */
         const int64_t *replayed_ms;
     } order;
     struct { /* group commit: who waits */
@@ -153,6 +154,7 @@ err_code rocks_error(char *errptr, const char *what, struct err *e);
 err_code rocks_write_error(struct rocks *r, char *errptr, const char *what, struct err *e);
 bool rocks_has_failed(struct rocks *r);
 bool rocks_wants_anew(struct store *);
+bool rocks_had_failure(struct store *);
 
 err_code rocks_damaged(struct err *e); /* ERR_CORRUPT: a record is damaged */
 /* Destroys both. rc: of the walk; when it is ERR_OK, the iterator's own error counts. */
@@ -161,6 +163,8 @@ err_code rocks_iterator_end(rocksdb_iterator_t *it, rocksdb_readoptions_t *ro, e
 void rocks_weigh(struct store *, struct store_weight *out);
 /* What was written goes into sorted files, and its memory is free. */
 MUST_USE err_code rocks_flush(struct store *, struct err *e);
+/* What is in memory of a column family is in a file when this returns. */
+MUST_USE err_code rocks_flush_family(struct rocks *r, int family, struct err *e);
 
 /* ---- open.c ---- */
 /* Newest commit and the published bulk loads, from the family of commits. */
@@ -172,10 +176,12 @@ err_code rocks_sums(struct store *, uint64_t, const atomic_bool *, struct store_
                     struct err *);
 
 /* ---- erase/ ---- */
-err_code rocks_erase(struct store *, store_number, uint64_t, sv, bool *, struct err *);
+err_code rocks_erase(struct store *, const struct lease *, store_number, uint64_t, sv, bool *,
+                     struct err *);
 /* Is something erased whose end has not come? */
 MUST_USE err_code rocks_is_erasing(struct rocks *r, bool *out, struct err *e);
-err_code rocks_erase_finish(struct store *, const atomic_bool *, struct err *);
+err_code rocks_erase_finish(struct store *, const struct lease *, const atomic_bool *,
+                            struct err *);
 
 /* ---- look.c ---- */
 /* *older: a data store of an earlier layout; false too where there is none yet. ERR_CORRUPT,
@@ -209,7 +215,7 @@ struct store_commit rocks_next_commit(const struct rocks *r, struct store_commit
 /* The record of commit c: of an online one, or of load `bulk`, with so many resources. */
 void rocks_put_commit(struct rocks *r, rocksdb_writebatch_t *b, struct store_commit c,
                       key_kind kind, uint64_t bulk, uint64_t count);
-struct store_commit rocks_last(struct store *);
+err_code rocks_last(struct store *, struct store_commit *, struct err *);
 err_code rocks_horizon(struct store *, struct store_commit *, struct err *);
 err_code rocks_commit_at(struct store *, int64_t, struct store_commit *, struct err *);
 
@@ -218,6 +224,14 @@ err_code rocks_commit_at(struct store *, int64_t, struct store_commit *, struct 
 void rocks_options_make(struct rocks *r, bool create, unsigned n_files,
                         const rocksdb_options_t *of[N_CFS]);
 void rocks_options_done(struct rocks *r);
+
+/* ---- again.h: copy/again.c, commit.c, order.c ---- */
+err_code rocks_commits(struct store *, uint64_t, struct store_commit_row *, size_t, size_t *,
+                       struct err *);
+err_code rocks_again(struct store *, struct store_again *, size_t, struct err *);
+err_code rocks_again_load(struct store *, struct store_bulk **, int64_t, struct store_commit *,
+                          struct err *);
+err_code rocks_again_end(struct store *, int64_t, struct err *);
 
 /* ---- records.c ---- */
 err_code rocks_note_get(struct store *, sv, struct buf *, struct err *);

@@ -403,7 +403,7 @@ TEST(issue, keys_change_and_tokens_of_the_one_before_stay_good)
     sv token[3], jwks;
     char keys[160];
     (void)snprintf(keys, sizeof keys, "%s/rotating", dir);
-    OK(own_keys_open(keys, NOW, &k, e));
+    OK(own_keys_open(keys, records, NOW, &k, e));
     OK(own_keys_sign(k, a, SV_LIT("{}"), NOW, &token[0], e));
     OK(own_keys_sign(k, a, SV_LIT("{}"), later - 1, &token[1], e));
     OK(own_keys_sign(k, a, SV_LIT("{}"), later, &token[2], e));
@@ -424,7 +424,7 @@ TEST(issue, keys_change_and_tokens_of_the_one_before_stay_good)
         assert_null(memmem(jwks.ptr, jwks.len, jws[1].kid.ptr, jws[1].kid.len));
         /* the second time as a server that is started anew sees it */
         own_keys_close(k);
-        OK(own_keys_open(keys, later + 1000, &k, e));
+        OK(own_keys_open(keys, records, later + 1000, &k, e));
     }
     own_keys_close(k);
 }

@@ -1,20 +1,21 @@
 /* What a preloaded data store holds: every resource that the generator gives for its seed, once. */
 #include "test.h"
 
-#include "aws/aws_private.h"
+/* for publish(), which one chunk of a preload goes through */
+#include "aws/preload.c"
 #include "codec/ndjson.h"
 #include "fhir/envelope.h"
 #include "gen/gen.h"
+#include "store/last.h"
 
 #define PATIENTS 5u
-#define SEED     1u /* the same for all data stores */
 
 static struct store *filled(unsigned n_patients)
 {
     struct service s = { .cfg.preload_patients = n_patients };
     struct store *st;
     OK(store_open(NULL, "memory:", true, &st, e));
-    OK(preload_run(&s, st, e));
+    OK(preload_run(&s, st, NULL, e));
     return st;
 }
 
@@ -74,7 +75,7 @@ TEST(preload, many_patients_come_in_chunks_and_are_all_there)
     enum { MANY = 60 };
     struct store *st = filled(MANY);
     assert_int_equal(held(st, fhir_type_find(SV_LIT("Patient"))), MANY);
-    assert_true(store_last(st).t >= 2);
+    assert_true(last_of(st).t >= 2);
     store_close(st);
 }
 
@@ -116,12 +117,41 @@ TEST(preload, a_service_that_stops_does_not_wait_for_it)
     struct store *st;
     OK(store_open(NULL, "memory:", true, &st, e));
     atomic_store(&s.stopping, true);
-    FAILS(ERR_CANCELLED, preload_run(&s, st, e));
-    assert_int_equal(store_last(st).t, 0);
+    FAILS(ERR_CANCELLED, preload_run(&s, st, NULL, e));
+    assert_int_equal(last_of(st).t, 0);
+    store_close(st);
+}
+
+TEST(preload, a_chunk_that_is_under_way_is_given_up_when_the_service_stops)
+{
+    (void)state;
+    atomic_bool stopping = false;
+    struct store *st;
+    OK(store_open(NULL, "memory:", true, &st, e));
+    struct preload p = { .stopping = &stopping,
+                         .st = st,
+                         .reader = fhir_reader_new(LIMIT_DATA_BODY_BYTES) };
+    buf_init(&p.text, TEXT_BYTES);
+    buf_init(&p.stored, STORED_BYTES);
+    buf_init(&p.items, TEXT_BYTES);
+    buf_init(&p.index, TEXT_BYTES);
+    OK(buf_add(&p.text, SV_LIT("{\"resourceType\":\"Patient\",\"id\":\"a\"}\n"), e));
+    atomic_store(&stopping, true);
+    FAILS(ERR_CANCELLED, publish(&p, e));
+    assert_int_equal(last_of(st).t, 0);
+    atomic_store(&stopping, false);
+    OK(publish(&p, e));
+    assert_int_equal(last_of(st).t, 1);
+    fhir_reader_free(p.reader);
+    buf_done(&p.text);
+    buf_done(&p.stored);
+    buf_done(&p.items);
+    buf_done(&p.index);
     store_close(st);
 }
 
 TEST_MAIN(T(preload, a_store_holds_what_the_generator_gives_and_nothing_else),
           T(preload, many_patients_come_in_chunks_and_are_all_there),
           T(preload, its_resources_are_in_the_index),
-          T(preload, a_service_that_stops_does_not_wait_for_it))
+          T(preload, a_service_that_stops_does_not_wait_for_it),
+          T(preload, a_chunk_that_is_under_way_is_given_up_when_the_service_stops))

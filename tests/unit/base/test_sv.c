@@ -41,6 +41,16 @@ TEST(sv, a_shorter_text_comes_first_and_bytes_are_unsigned)
     assert_int_equal(sv_cmp(SV_NONE, SV_LIT("")), 0);
 }
 
+TEST(sv, a_list_is_sorted_with_each_text_once)
+{
+    (void)state;
+    sv all[] = { SV_LIT("b"), SV_LIT("a"), SV_NONE, SV_LIT("b"), SV_LIT("ab"), SV_LIT("a") };
+    assert_int_equal(sv_sort_once(all, 6), 4);
+    assert_int_equal(all[0].len, 0);
+    assert_true(sv_eq_cstr(all[1], "a") && sv_eq_cstr(all[2], "ab") && sv_eq_cstr(all[3], "b"));
+    assert_int_equal(sv_sort_once(NULL, 0), 0);
+}
+
 TEST(sv, parts_never_reach_past_the_end)
 {
     (void)state;
@@ -74,4 +84,5 @@ TEST(sv, a_number_is_the_whole_text_or_none)
 TEST_MAIN(T(sv, a_text_is_cut_at_each_mark_and_its_rest_comes_once),
           T(sv, blanks_and_tabs_at_the_ends_go), T(sv, letter_case_is_that_of_ascii),
           T(sv, a_shorter_text_comes_first_and_bytes_are_unsigned),
-          T(sv, parts_never_reach_past_the_end), T(sv, a_number_is_the_whole_text_or_none))
+          T(sv, a_list_is_sorted_with_each_text_once), T(sv, parts_never_reach_past_the_end),
+          T(sv, a_number_is_the_whole_text_or_none))

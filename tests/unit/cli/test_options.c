@@ -60,6 +60,8 @@ TEST(options, what_is_not_known_or_has_no_value_is_named)
     assert_string_equal(r.e.msg, "--to needs a value: URL");
     assert_int_equal(READ(&r, "--quiet=yes"), ERR_INVALID);
     assert_string_equal(r.e.msg, "--quiet takes no value");
+    assert_int_equal(READ(&r, "--to=a", "--quiet", "--quiet", "--to", "b"), ERR_INVALID);
+    assert_string_equal(r.e.msg, "--to is given twice");
 }
 
 TEST(options, help_wins_over_whatever_else_is_wrong)

@@ -551,15 +551,24 @@ TEST(json, unfinished_and_too_deep_documents_are_errors)
     /* a name without a value */
     FAILS(ERR_INTERNAL, json_writer_end(&w, e));
 
-    for (int deep = 62; deep <= 200; deep += 69) {
+    const unsigned most = JSON_WRITER_DEPTH_MAX;
+    for (unsigned deep = most - 1; deep <= most + 100; deep += deep <= most ? 1 : 99) {
+        CLEANUP_BUF struct buf want = BUF_INIT(1 << 16);
         buf_clear(&b);
         json_writer_init(&w, &b);
-        for (int i = 0; i < deep; i++)
+        for (unsigned i = 0; i < deep; i++) {
             json_arr(&w);
-        for (int i = 0; i < deep; i++)
+            json_i64(&w, 1);
+            OK(buf_add(&want, i ? SV_LIT(",[1") : SV_LIT("[1"), e));
+        }
+        for (unsigned i = 0; i < deep; i++) {
             json_arr_end(&w);
+            json_i64(&w, 2);
+            OK(buf_add(&want, i + 1 < deep ? SV_LIT("],2") : SV_LIT("]2"), e));
+        }
         struct err err = { 0 };
-        assert_int_equal(json_writer_end(&w, &err), deep <= 62 ? ERR_OK : ERR_INTERNAL);
+        assert_int_equal(json_writer_end(&w, &err), deep <= most ? ERR_OK : ERR_INTERNAL);
+        assert_true(deep > most || sv_eq(buf_sv(&b), buf_sv(&want)));
     }
 }
 
@@ -592,6 +601,27 @@ TEST(json, a_member_that_stands_twice_is_found_wherever_it_is)
     }
 }
 
+TEST(json, a_member_that_stands_twice_is_found_among_many)
+{
+    (void)state;
+    for (unsigned twice = 0; twice <= 1000; twice += 250) {
+        CLEANUP(arena_free) struct arena *mem = arena_new(1u << 20);
+        CLEANUP_BUF struct buf b = BUF_INIT(1u << 16);
+        char want[16];
+        yyjson_doc *doc;
+        sv culprit = SV_NONE;
+        (void)snprintf(want, sizeof want, "m%u", twice);
+        for (unsigned i = 0; i < 1000; i++)
+            OK(buf_add_fmt(&b, e, "%s\"m%u\":%u", i ? "," : "{", i, i));
+        OK(buf_add_fmt(&b, e, ",\"%s\":1}", want));
+        OK(json_read(mem, buf_sv(&b), 16, &doc, e));
+        assert_int_equal(json_members_unique(yyjson_doc_get_root(doc), 1001, &culprit),
+                         twice == 1000);
+        if (twice < 1000)
+            assert_sv(culprit, sv_from(want));
+    }
+}
+
 TEST_MAIN(T(json, values_are_read_by_kind), T(json, strings_may_hold_nul_and_every_plane),
           T(json, numbers_keep_their_spelling), T(json, broken_text_is_refused_with_its_place),
           T(json, depth_is_limited_exactly), T(json, the_arena_is_the_budget),
@@ -608,4 +638,5 @@ TEST_MAIN(T(json, values_are_read_by_kind), T(json, strings_may_hold_nul_and_eve
           T(json, what_is_no_number_is_written_as_one),
           T(json, a_full_buf_is_remembered_to_the_end),
           T(json, unfinished_and_too_deep_documents_are_errors),
-          T(json, a_member_that_stands_twice_is_found_wherever_it_is))
+          T(json, a_member_that_stands_twice_is_found_wherever_it_is),
+          T(json, a_member_that_stands_twice_is_found_among_many))

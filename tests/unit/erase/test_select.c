@@ -4,6 +4,7 @@
 
 #include "codec/json.h"
 #include "erase/erase_private.h"
+#include "store/last.h"
 
 static struct store *st;
 static struct arena *texts;
@@ -79,7 +80,7 @@ static void erase_as_of(const struct erase_what *what, uint64_t t)
 
 static void erase(const struct erase_what *what)
 {
-    erase_as_of(what, store_last(st).t);
+    erase_as_of(what, last_of(st).t);
 }
 
 static int begin(void **state)
@@ -109,7 +110,7 @@ TEST(erase, of_a_patient_takes_his_compartment_and_nothing_else)
     put("Observation", "deleted", OF("a"));
     put("Observation", "deleted", NULL);
     put("Observation", "moved", OF("a"));
-    const uint64_t moved_t = store_last(st).t;
+    const uint64_t moved_t = last_of(st).t;
     put("Observation", "moved", OF("b"));
     put("Observation", "came", OF("b"));
     put("Observation", "came", OF("a"));
@@ -160,7 +161,7 @@ TEST(erase, that_goes_on_leaves_alone_what_took_the_free_id)
         put("Patient", "a", "");
         put("Observation", "of-a", OF("a"));
         put("AuditEvent", "about", ABOUT("a"));
-        const uint64_t t = store_last(st).t;
+        const uint64_t t = last_of(st).t;
         erase_as_of(&whats[i], t);
         assert_int_equal(versions("Patient", "a"), 0);
         assert_int_equal(versions("AuditEvent", "about"), 0);
@@ -217,7 +218,7 @@ TEST(erase, of_a_soft_kind_counts_what_is_deleted_however_often_it_begins)
     put("Observation", "s2", "");
     struct erasure x = { .run = &run,
                          .what = { ERASE_TYPE, type("Observation"), .soft = true },
-                         .t = store_last(st).t,
+                         .t = last_of(st).t,
                          .patient = type("Patient"),
                          .audit_event = type("AuditEvent") };
     put("Observation", "s1", NULL);
@@ -242,7 +243,7 @@ TEST(erase, that_is_to_stop_stops)
                          .patient = type("Patient"),
                          .audit_event = type("AuditEvent") };
     put("Patient", "a", "");
-    x.t = store_last(st).t;
+    x.t = last_of(st).t;
     job_run_init(&run);
     FAILS(ERR_CANCELLED, erase_select(&x, e));
     job_run_done(&run);

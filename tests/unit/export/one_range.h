@@ -4,6 +4,7 @@
 #include "job/fixture.h"
 
 #include "export/export_private.h"
+#include "store/last.h"
 
 struct one_range {
     struct fx f;
@@ -54,7 +55,7 @@ static void one_close(struct one_range *o)
 static void one_view(struct one_range *o, bool window, uint64_t since_t)
 {
     struct export_job *x = &o->x;
-    x->t = store_last(o->st).t;
+    x->t = last_of(o->st).t;
     x->window = window;
     x->since_t = since_t;
     x->now = (struct export_view){ .store = o->st, .t = x->t, .members = { .all = true } };

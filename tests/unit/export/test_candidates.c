@@ -251,7 +251,7 @@ TEST(candidates, a_type_that_the_store_has_not_is_told_from_one_that_the_members
     OK(export_candidates_sample(&o.x, &m, patients(), &each, e));
     assert_true(each < 0);
     fx_write(o.st, patients(), "b", "x");
-    uint64_t there = store_last(o.st).t;
+    uint64_t there = last_of(o.st).t;
     one_delete(o.st, patients(), "b");
     one_view(&o, false, 0);
     OK(export_has_any(o.st, patients(), o.x.t, &any, e));

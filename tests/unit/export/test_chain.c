@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "codec/json.h"
+#include "store/last.h"
 
 enum { N_PATIENTS = 10, N_OTHERS = 40, N_WRITERS = 3, MOST = 4096 };
 static const char *const type_names[] = { "Patient",   "Group",        "Observation",
@@ -568,7 +569,7 @@ TEST(chain, a_copy_that_takes_every_increment_is_the_source_at_each_instant)
     for (int i = 0; i < N_WRITERS && busy; i++)
         assert_int_equal(pthread_join(threads[i], NULL), 0);
     print_message("%u exports in %u rounds, %llu commits\n", n_exports, round,
-                  (unsigned long long)store_last(st).t);
+                  (unsigned long long)last_of(st).t);
     assert_true(round >= 2);
     for (int i = 0; i < N_ASKS; i++)
         arena_free(copies[i].a);

@@ -209,7 +209,7 @@ TEST(feed, deletions_are_told_outside_the_blocks)
                 "{\"resourceType\":\"Observation\",\"id\":\"%c\",\"status\":\"final\",\"code\":{"
                 "\"text\":\"x\"},\"subject\":{\"reference\":\"Patient/a\"}}",
                 *id);
-    uint64_t since = store_last(o.st).t;
+    uint64_t since = last_of(o.st).t;
     one_delete(o.st, observation, "x");
     put_fmt(o.st, "{\"resourceType\":\"Observation\",\"id\":\"y\",\"status\":\"amended\",\"code\":{"
                   "\"text\":\"x\"},\"subject\":{\"reference\":\"Patient/a\"}}");

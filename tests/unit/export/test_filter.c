@@ -7,6 +7,7 @@
 #include "base/limits.h"
 #include "codec/json.h"
 #include "export/export_private.h"
+#include "store/last.h"
 
 #define N_STATUS 3
 #define N_CODE   3
@@ -80,8 +81,7 @@ static int tear_down(void **state)
 static err_code try_new(const struct job_export_params *p, struct arena *a,
                         struct export_filter **out, struct err *e)
 {
-    const struct export_filter_scope scope = { st, SV_LIT("http://here/r4"), store_last(st).t,
-                                               NULL };
+    const struct export_filter_scope scope = { st, SV_LIT("http://here/r4"), last_of(st).t, NULL };
     return export_filter_new(&scope, p, 0, a, out, e);
 }
 

@@ -56,7 +56,8 @@ static void download_last(struct fx *f, sv id, const struct buf *urls, struct ar
     sv rest = buf_sv(urls), line, name = SV_NONE;
     while (rest.len && sv_cut(&rest, '\n', &line))
         name = line;
-    OK(job_export_file_open(f->engine, FX_STORE, id, name, NULL, a, &file, e));
+    OK(job_export_file_open(f->engine, FX_STORE, id, name, NULL,
+                            &(const struct job_export_want){ 0 }, a, &file, e));
     assert_int_equal(lseek(file.fd, 0, SEEK_END), file.bytes);
     assert_int_equal(file.sha256.len, 64);
     assert_int_equal(close(file.fd), 0);

@@ -37,7 +37,7 @@ TEST(plan, a_window_without_changes_has_no_items)
     struct export_plan p;
     one_open(&o, &since);
     fx_write(o.st, patients(), "a", "1");
-    uint64_t t = store_last(o.st).t;
+    uint64_t t = last_of(o.st).t;
     one_view(&o, true, t);
     plan_it(&o, 1 << 20, &p);
     assert_int_equal(p.n, 0);

@@ -45,7 +45,7 @@ TEST(range, deletions_are_a_second_round_in_objects_of_their_own)
     one_open(&o, &none);
     fx_write(o.st, patients(), "a", "x");
     fx_write(o.st, patients(), "b", "x");
-    uint64_t since = store_last(o.st).t;
+    uint64_t since = last_of(o.st).t;
     one_delete(o.st, patients(), "a");
     one_delete(o.st, patients(), "b");
     fx_write(o.st, patients(), "c", "x");
@@ -73,7 +73,7 @@ TEST(range, where_everything_went_there_is_the_second_round_alone)
     CLEANUP_BUF struct buf tree = BUF_INIT(1 << 20);
     one_open(&o, &none);
     fx_write(o.st, patients(), "a", "x");
-    uint64_t since = store_last(o.st).t;
+    uint64_t since = last_of(o.st).t;
     one_delete(o.st, patients(), "a");
     one_view(&o, true, since);
     one_item(&o, EXPORT_CHANGES, 1 << 20);

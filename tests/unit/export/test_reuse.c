@@ -337,14 +337,14 @@ static void history(uint64_t seed, unsigned rounds, bool damages)
 TEST(reuse, after_random_changes_an_export_is_the_same_as_a_fresh_one)
 {
     (void)state;
-    for (uint64_t seed = 1; seed <= (test_is_long() ? 40 : 4); seed++)
+    for (uint64_t seed = 1; seed <= (test_is_long() ? 40 : TEST_SANITIZED ? 2 : 4); seed++)
         history(seed, 30, false);
 }
 
 TEST(reuse, earlier_files_that_were_changed_cut_or_taken_away_are_written_anew)
 {
     (void)state;
-    for (uint64_t seed = 1; seed <= (test_is_long() ? 20 : 2); seed++)
+    for (uint64_t seed = 1; seed <= (test_is_long() ? 20 : TEST_SANITIZED ? 1 : 2); seed++)
         history(seed, 24, true);
 }
 

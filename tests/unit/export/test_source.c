@@ -54,7 +54,7 @@ TEST(source, a_window_gives_what_changed_in_it_and_tells_what_went)
     fx_write(o.st, patients(), "a", "1");
     fx_write(o.st, patients(), "b", "1");
     fx_write(o.st, patients(), "e", "1");
-    uint64_t since = store_last(o.st).t;
+    uint64_t since = last_of(o.st).t;
     fx_write(o.st, patients(), "c", "1");
     fx_write(o.st, patients(), "e", "2");
     one_delete(o.st, patients(), "b");

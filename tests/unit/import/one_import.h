@@ -25,6 +25,7 @@ struct one {
     uint64_t stop_at;                   /* resources imported; 0: never */
     const struct import_bounds *bounds; /* NULL: the default */
     uint64_t min_free;                  /* of the disk; 0: nothing is asked of it */
+    bool shared;                        /* another machine may take it up */
     struct job_progress progress;
     job_status status;
     char message[512];
@@ -83,7 +84,9 @@ static err_code run(struct one *o, struct err *why)
                        .input_uri = sv_from(o->input),
                        .validation_level = sv_from(o->level),
                        .job_folder_uri = sv_from(folder) };
-    struct job_engine_config cfg = { .spool_dir = spool,
+    struct job_engine_config cfg = { .records = o->f->records,
+                                     .spool_dir = spool,
+                                     .many_machines = o->shared,
                                      .min_free_bytes = o->min_free ? o->min_free : 1 };
     struct job_run r = { .job = &job,
                          .store = o->st,

@@ -8,6 +8,7 @@
 struct one_outcome {
     struct fx f;
     struct job job;
+    struct job_engine_config cfg;
     struct job_run r;
     struct sink *sink;
     struct import_file inputs[N_INPUTS];
@@ -40,6 +41,37 @@ static void outcome_open(struct one_outcome *o, const struct import_bounds *boun
                                    .role_arn = FX_ROLE,
                                    .kms_key_id = FX_KEY };
     OK(sink_open(o->f.world, &t, &o->sink, e));
+}
+
+/* Whoever takes it up may be another machine. */
+static void outcome_open_shared(struct one_outcome *o, const struct import_bounds *bounds)
+{
+    outcome_open(o, bounds);
+    o->cfg = (struct job_engine_config){ .records = o->f.records, .many_machines = true };
+    o->r.cfg = &o->cfg;
+}
+
+static bool count_note(void *ctx, sv key, sv value)
+{
+    (void)key;
+    (void)value;
+    ++*(size_t *)ctx;
+    return true;
+}
+
+/* Notes of the job whose names begin so. */
+static size_t notes(struct one_outcome *o, const char *name)
+{
+    size_t n = 0;
+    OK(job_run_note_scan(&o->r, sv_from(name), count_note, &n, e));
+    return n;
+}
+
+/* A machine that has nothing of the one before. */
+static void another_machine(struct one_outcome *o)
+{
+    OK(file_remove_tree(o->f.spool, e));
+    OK(file_mkdirs(o->f.spool, e));
 }
 
 static void outcome_close(struct one_outcome *o)

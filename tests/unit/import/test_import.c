@@ -589,6 +589,15 @@ static void soil_spool(const struct fx *f, const char *output)
         closedir(d);
 }
 
+/* The next run finds nothing in the folder, as on another machine, and an input that has grown. */
+static void change_machine(const struct fx *f, const char *output)
+{
+    char dir[256];
+    (void)snprintf(dir, sizeof dir, "%s/%s-" JOB, f->spool, output);
+    OK(file_remove_tree(dir, e));
+    fx_put(f, "input/r/a-later.ndjson", SV_LIT(PATIENT("later")));
+}
+
 /* Run and stop at random, again and again, to the end. */
 static void run_with_stops(struct one *s, bool on_rocks)
 {
@@ -603,6 +612,8 @@ static void run_with_stops(struct one *s, bool on_rocks)
             assert_int_equal(rc, ERR_CANCELLED);
             stops++;
             soil_spool(s->f, s->output);
+            if (s->shared && rnd(3))
+                change_machine(s->f, s->output);
             if (on_rocks) {
                 store_close(s->st);
                 s->st = rocks(s->f);
@@ -612,7 +623,7 @@ static void run_with_stops(struct one *s, bool on_rocks)
     assert_true(stops >= 5);
 }
 
-static void random_input_stopped_and_not(bool on_rocks)
+static void random_input_stopped_and_not(bool on_rocks, bool shared)
 {
     struct fx f;
     struct account a;
@@ -627,6 +638,7 @@ static void random_input_stopped_and_not(bool on_rocks)
     OK(run(&o, e));
     check_against(&f, &a, &o);
     struct one s = { .f = &f, .input = "s3://input/r", .output = "stop", .chunk = 3000 };
+    s.shared = shared;
     run_with_stops(&s, on_rocks);
     check_against(&f, &a, &s);
     CLEANUP_BUF struct buf x = BUF_INIT(FX_MOST), y = BUF_INIT(FX_MOST);
@@ -686,12 +698,17 @@ TEST(import, stopped_at_random_with_faults_let_in_it_ends_as_if_undisturbed)
 
 TEST(import, stopped_at_random_it_ends_as_if_undisturbed_in_memory)
 {
-    random_input_stopped_and_not(false);
+    random_input_stopped_and_not(false, false);
+}
+
+TEST(import, taken_up_by_other_machines_it_ends_as_if_undisturbed)
+{
+    random_input_stopped_and_not(false, true);
 }
 
 TEST(import, stopped_at_random_it_ends_as_if_undisturbed_on_rocksdb)
 {
-    random_input_stopped_and_not(true);
+    random_input_stopped_and_not(true, false);
 }
 
 TEST(import, a_sink_that_fails_fails_the_job_and_doubles_nothing_when_taken_up)
@@ -728,6 +745,7 @@ TEST_MAIN(T(import, a_bad_line_costs_only_itself),
           T(import, a_broken_file_costs_what_follows_in_it),
           T(import, a_line_over_the_limit_is_passed_over),
           T(import, stopped_at_random_with_faults_let_in_it_ends_as_if_undisturbed),
+          T(import, taken_up_by_other_machines_it_ends_as_if_undisturbed),
           T(import, stopped_at_random_it_ends_as_if_undisturbed_in_memory),
           T(import, stopped_at_random_it_ends_as_if_undisturbed_on_rocksdb),
           T(import, a_sink_that_fails_fails_the_job_and_doubles_nothing_when_taken_up))

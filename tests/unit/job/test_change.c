@@ -40,12 +40,6 @@ static err_code removed(void *ctx, sv datastore_id, sv id, struct err *e)
     return ERR_OK;
 }
 
-static err_code is_active(void *ctx, sv id, bool *out, struct err *e)
-{
-    *out = true;
-    return ERR_OK;
-}
-
 static void bench_open(struct bench *b)
 {
     const struct job_served_limits limits = { .per_store = 1, .per_caller = 1 };
@@ -57,9 +51,14 @@ static void bench_open(struct bench *b)
     };
     pthread_mutex_init(&b->en.record_lock, NULL);
     b->en.kept = job_kept_new(&limits);
-    OK(job_served_start(b->f.records, b->f.served, removed, is_active, NULL, &b->en.served, e));
+    const struct job_files_config at = { .dir = b->f.served,
+                                         .scratch_dir = b->f.spool,
+                                         .records = b->f.records };
+    struct job_files *place = NULL;
+    OK(job_files_open(&at, &place, e));
+    OK(job_served_start(b->f.records, &place, removed, NULL, &b->en.served, e));
     b->rec = sample("0123456789abcdef0123456789abcdef", 1);
-    OK(job_record_create(b->f.records, &b->rec, SV_NONE, e));
+    OK(job_record_create(b->f.records, &b->rec, SV_NONE, NULL, 0, e));
 }
 
 static void bench_close(struct bench *b)

@@ -90,8 +90,8 @@ TEST(job_token, a_token_stands_for_one_job_and_a_second_one_writes_nothing)
     sv datastore, id, digest;
     q.client_token = SV_LIT("t/1");
     FAILS(ERR_NOT_FOUND, job_token_read(r, &q, a, &datastore, &id, &digest, e));
-    OK(job_record_create(r, &first, q.client_token, e));
-    FAILS(ERR_EXISTS, job_record_create(r, &second, q.client_token, e));
+    OK(job_record_create(r, &first, q.client_token, NULL, 0, e));
+    FAILS(ERR_EXISTS, job_record_create(r, &second, q.client_token, NULL, 0, e));
     FAILS(ERR_NOT_FOUND, job_record_read(r, JOB_EXPORT, FX_STORE, SV_LIT("b"), a, &got, e));
     OK(job_token_read(r, &q, a, &datastore, &id, &digest, e));
     assert_sv(datastore, FX_STORE);

@@ -403,10 +403,10 @@ TEST(disk, what_is_left_of_it_is_the_data_stores)
         assert_non_null(strstr(arena_str(a, j.message), "disk of the data folder"));
     }
     struct job_engine_config cfg = { .spool_dir = f.spool, .min_free_bytes = 1 };
-    OK(job_disk_check(&cfg, e));
+    OK(job_disk_check(&cfg, NULL, e));
     cfg.min_free_bytes = 0;
     /* by the disk of this machine, whatever it has */
-    IGNORE(job_disk_check(&cfg, &why));
+    IGNORE(job_disk_check(&cfg, NULL, &why));
     fx_close(&f);
 }
 

@@ -40,7 +40,8 @@ TEST(manifest, a_file_is_read_by_its_name_in_the_manifest_and_by_no_other)
     assert_false(j.discarded);
     assert_true(j.params && j.params->served);
     sv name = first_file(&f, j.id, a);
-    OK(job_export_file_open(f.engine, FX_STORE, j.id, name, NULL, a, &file, e));
+    OK(job_export_file_open(f.engine, FX_STORE, j.id, name, NULL,
+                            &(const struct job_export_want){ 0 }, a, &file, e));
     char text[1 << 16];
     ssize_t n = read(file.fd, text, sizeof text);
     assert_int_equal(n, file.bytes);
@@ -54,19 +55,20 @@ TEST(manifest, a_file_is_read_by_its_name_in_the_manifest_and_by_no_other)
     assert_int_equal(st.st_mode & 0777, 0600);
     static const char *const wrong[] = { "manifest.json", "../x", "", "Patient", "/etc/passwd" };
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
-        assert_int_equal(
-            job_export_file_open(f.engine, FX_STORE, j.id, sv_from(wrong[i]), NULL, a, &file, &err),
-            ERR_NOT_FOUND);
-    assert_int_equal(
-        job_export_file_open(f.engine, FX_STORE, SV_LIT("00"), name, NULL, a, &file, &err),
-        ERR_NOT_FOUND);
+        assert_int_equal(job_export_file_open(f.engine, FX_STORE, j.id, sv_from(wrong[i]), NULL,
+                                              &(const struct job_export_want){ 0 }, a, &file, &err),
+                         ERR_NOT_FOUND);
+    assert_int_equal(job_export_file_open(f.engine, FX_STORE, SV_LIT("00"), name, NULL,
+                                          &(const struct job_export_want){ 0 }, a, &file, &err),
+                     ERR_NOT_FOUND);
     /* gone at once; what is open stays readable; again is success */
     OK(job_discard(f.engine, FX_STORE, j.id, e));
     OK(job_discard(f.engine, FX_STORE, j.id, e));
     assert_int_equal(lseek(file.fd, 0, SEEK_SET), 0);
     assert_int_equal(read(file.fd, text, sizeof text), n);
     close(file.fd);
-    assert_int_equal(job_export_file_open(f.engine, FX_STORE, j.id, name, NULL, a, &file, &err),
+    assert_int_equal(job_export_file_open(f.engine, FX_STORE, j.id, name, NULL,
+                                          &(const struct job_export_want){ 0 }, a, &file, &err),
                      ERR_GONE);
     OK(job_get(f.engine, JOB_EXPORT, FX_STORE, j.id, a, &j, e));
     assert_true(j.discarded);

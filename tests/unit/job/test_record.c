@@ -10,7 +10,7 @@ TEST(record, what_is_written_is_read)
     CLEANUP(records_close) struct records *r = in_memory();
     CLEANUP(arena_free) struct arena *a = arena_new(1 << 20);
     struct job_record rec = sample("a", 1), got;
-    OK(job_record_create(r, &rec, SV_NONE, e));
+    OK(job_record_create(r, &rec, SV_NONE, NULL, 0, e));
     rec.job.status = JOB_CANCEL_IN_PROGRESS;
     rec.job.start_ms = 1;
     rec.job.end_ms = INT64_MAX;
@@ -67,8 +67,8 @@ TEST(record, an_ended_job_is_active_no_more_and_its_notes_are_gone)
     CLEANUP_BUF struct buf got = BUF_INIT(4096);
     struct job_record old = sample("a", 1), young = sample("b", UINT64_MAX - 1), back;
     young.job.kind = JOB_IMPORT;
-    OK(job_record_create(r, &young, SV_NONE, e));
-    OK(job_record_create(r, &old, SV_NONE, e));
+    OK(job_record_create(r, &young, SV_NONE, NULL, 0, e));
+    OK(job_record_create(r, &old, SV_NONE, NULL, 0, e));
     /* oldest first */
     OK(job_records_active(r, collect, &got, e));
     assert_sv(buf_sv(&got), SV_LIT("export 0123456789abcdef0123456789abcdef a 1\n"
@@ -125,11 +125,11 @@ TEST(record, lists_are_newest_first_filtered_and_paged)
         rec.job.submit_ms = 1000 * (i + 1);
         rec.job.job_name = i % 3 ? SV_LIT("often") : SV_LIT("seldom");
         rec.job.status = i % 2 ? JOB_COMPLETED : JOB_QUEUED;
-        OK(job_record_create(r, &rec, SV_NONE, e));
+        OK(job_record_create(r, &rec, SV_NONE, NULL, 0, e));
     }
     struct job_record other = sample("x", 100);
     other.job.datastore_id = SV_LIT("another");
-    OK(job_record_create(r, &other, SV_NONE, e));
+    OK(job_record_create(r, &other, SV_NONE, NULL, 0, e));
     for (unsigned max = 1; max < 11; max++) {
         list(r, &all, max, "9 8 7 6 5 4 3 2 1 ");
         struct job_filter f = all;
@@ -160,7 +160,7 @@ TEST(record, a_page_looks_at_so_many_jobs_and_its_position_goes_on)
         (void)snprintf(id, sizeof id, "j%u", i);
         struct job_record rec = sample(id, i + 1);
         rec.job.job_name = i == 0 || i == 1 ? SV_LIT("rare") : SV_LIT("often");
-        OK(job_record_create(r, &rec, SV_NONE, e));
+        OK(job_record_create(r, &rec, SV_NONE, NULL, 0, e));
     }
     struct job_filter f = { .datastore_id = FX_STORE, .name = SV_LIT("rare") };
     struct job *jobs;

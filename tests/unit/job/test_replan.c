@@ -24,11 +24,11 @@ TEST(replan, a_plan_of_which_nothing_is_done_goes)
     (void)state;
     import.job.kind = JOB_IMPORT;
     other.job.datastore_id = SV_LIT("ffffffffffffffffffffffffffffffff");
-    OK(job_record_create(r, &a, SV_NONE, e));
-    OK(job_record_create(r, &b, SV_NONE, e));
-    OK(job_record_create(r, &import, SV_NONE, e));
-    OK(job_record_create(r, &other, SV_NONE, e));
-    OK(job_record_create(r, &ended, SV_NONE, e));
+    OK(job_record_create(r, &a, SV_NONE, NULL, 0, e));
+    OK(job_record_create(r, &b, SV_NONE, NULL, 0, e));
+    OK(job_record_create(r, &import, SV_NONE, NULL, 0, e));
+    OK(job_record_create(r, &other, SV_NONE, NULL, 0, e));
+    OK(job_record_create(r, &ended, SV_NONE, NULL, 0, e));
     ended.job.status = JOB_COMPLETED;
     OK(job_record_finish(r, &ended, e));
     put_note(r, "jobnote/a/plan");
@@ -53,8 +53,8 @@ TEST(replan, a_plan_of_which_a_part_is_done_is_named)
     struct job_record a = sample("a", 1), b = sample("b", 2);
     struct err why = { 0 };
     (void)state;
-    OK(job_record_create(r, &a, SV_NONE, e));
-    OK(job_record_create(r, &b, SV_NONE, e));
+    OK(job_record_create(r, &a, SV_NONE, NULL, 0, e));
+    OK(job_record_create(r, &b, SV_NONE, NULL, 0, e));
     put_note(r, "jobnote/a/plan");
     put_note(r, "jobnote/b/plan");
     put_note(r, "jobnote/b/done/3");

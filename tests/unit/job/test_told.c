@@ -113,7 +113,7 @@ TEST(told, is_no_status_twice_and_none_of_a_cancellation)
     };
     pthread_mutex_init(&en.record_lock, NULL);
     en.kept = job_kept_new(&(struct job_served_limits){ 0 });
-    OK(job_record_create(f.records, &rec, SV_NONE, e));
+    OK(job_record_create(f.records, &rec, SV_NONE, NULL, 0, e));
     for (size_t i = 0; i < sizeof moves / sizeof moves[0]; i++) {
         struct job_change change = { .to = moves[i] };
         OK(job_engine_change(&en, JOB_EXPORT, FX_STORE, rec.job.id, &change, e));
@@ -150,10 +150,10 @@ TEST(told, is_nothing_of_a_job_whose_record_is_refused)
     second.job.id = SV_LIT("fedcba9876543210fedcba9876543210");
     OK(job_told(events, &first, a, e));
     assert_non_null(first.told);
-    OK(job_record_create(f.records, &first, SV_LIT("token"), e));
+    OK(job_record_create(f.records, &first, SV_LIT("token"), NULL, 0, e));
     job_told_written(events, &first);
     OK(job_told(events, &second, a, e));
-    FAILS(ERR_EXISTS, job_record_create(f.records, &second, SV_LIT("token"), e));
+    FAILS(ERR_EXISTS, job_record_create(f.records, &second, SV_LIT("token"), NULL, 0, e));
     struct seen s = see_all(&f, a);
     assert_string_equal(s.types, "Export Job Submitted\n");
     assert_sv(json_string(json_get(json_get(s.last, "detail"), "jobId")), first.job.id);

@@ -1,85 +1,7 @@
 /* Exchanges over real sockets: what the server tells whoever works on one. */
-#include "net/http_server.h"
+#include "holding.h"
 
-#include "../test.h"
-
-#include <arpa/inet.h>
-#include <netinet/in.h>
-#include <pthread.h>
 #include <stdatomic.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
-static struct http_server *server;
-static struct {
-    pthread_mutex_t lock;
-    pthread_cond_t there;
-    struct http_exchange *x; /* the one that waits for its answer */
-} held = { .lock = PTHREAD_MUTEX_INITIALIZER, .there = PTHREAD_COND_INITIALIZER };
-
-static void take(void *ctx, struct http_request *req, struct http_allowance *out)
-{
-    (void)ctx;
-    (void)req;
-    *out = (struct http_allowance){ .body_max = 1024, .proven = true };
-}
-
-static void hold(void *ctx, struct http_exchange *x)
-{
-    (void)ctx;
-    pthread_mutex_lock(&held.lock);
-    held.x = x;
-    pthread_cond_signal(&held.there);
-    pthread_mutex_unlock(&held.lock);
-}
-
-static struct http_exchange *arrived(void)
-{
-    pthread_mutex_lock(&held.lock);
-    while (held.x == NULL)
-        pthread_cond_wait(&held.there, &held.lock);
-    struct http_exchange *x = held.x;
-    held.x = NULL;
-    pthread_mutex_unlock(&held.lock);
-    return x;
-}
-
-static int setup(void **state)
-{
-    (void)state;
-    struct http_server_config c = { .listen = SV_LIT("127.0.0.1:0"),
-                                    .n_threads = 2,
-                                    .limits = { .n = 200 },
-                                    .idle_timeout_s = 10,
-                                    .accept = take,
-                                    .handler = hold };
-    struct err why;
-    return http_server_start(&c, &server, &why) == ERR_OK ? 0 : -1;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    http_server_stop(server, 2000);
-    return 0;
-}
-
-static int dial(void)
-{
-    sv at = http_server_address(server);
-    uint64_t port;
-    assert_true(sv_to_u64(sv_tail(at, sv_find(at, ':') + 1), &port));
-    struct sockaddr_in sa = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port) };
-    sa.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-    assert_int_equal(connect(fd, (struct sockaddr *)&sa, sizeof sa), 0);
-    return fd;
-}
-
-static void say(int fd, const char *text)
-{
-    assert_int_equal(send(fd, text, strlen(text), MSG_NOSIGNAL), (ssize_t)strlen(text));
-}
 
 /* ---- who hung up ---- */
 
@@ -90,7 +12,7 @@ static void say(int fd, const char *text)
  * loopback. */
 static bool gone_after(const char *request, void (*leave)(int fd))
 {
-    int fd = dial();
+    int fd = dial(0);
     say(fd, request);
     struct http_exchange *x = arrived();
     assert_false(http_exchange_gone(x));
@@ -143,6 +65,69 @@ TEST(gone, a_caller_that_waits_is_there_whatever_he_sends)
     http_reply(arrived(), 204, NULL, 0, NULL);
 }
 
+/* ---- is it alive? ---- */
+
+static pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
+
+static void wait_at_the_gate(void *ctx, struct http_exchange *x)
+{
+    (void)ctx;
+    pthread_mutex_lock(&gate);
+    pthread_mutex_unlock(&gate);
+    http_reply(x, 204, NULL, 0, NULL);
+}
+
+static int ask(struct http_server *s)
+{
+    struct http_server *before = server;
+    server = s;
+    int fd = dial(0);
+    server = before;
+    say(fd, GET);
+    return fd;
+}
+
+/* threads: of the server, of which one hangs in the handler */
+static void alive_until_one_hangs(unsigned threads)
+{
+    enum { LONG_US = 60000000, SHORT_US = 20000 };
+    struct http_server_config c = { .listen = SV_LIT("127.0.0.1:0"),
+                                    .n_threads = threads,
+                                    .limits = { .n = 200 },
+                                    .idle_timeout_s = 10,
+                                    .accept = take,
+                                    .handler = wait_at_the_gate };
+    struct http_server *s;
+    char answer[16];
+    OK(http_server_start(&c, &s, e));
+    for (int i = 0; i < 20; i++)
+        assert_true(http_server_alive(s, LONG_US, LONG_US));
+    pthread_mutex_lock(&gate);
+    int fd = ask(s);
+    /* as soon as it is in the handler for so long */
+    while (http_server_alive(s, SHORT_US, LONG_US))
+        usleep(1000);
+    /* others are there to take a connection, or not */
+    assert_int_equal(http_server_alive(s, LONG_US, SHORT_US), threads > 1);
+    pthread_mutex_unlock(&gate);
+    assert_true(recv(fd, answer, sizeof answer, 0) > 0);
+    assert_true(http_server_alive(s, LONG_US, LONG_US));
+    close(fd);
+    http_server_stop(s, 60000);
+}
+
+TEST(alive, not_while_its_only_thread_hangs)
+{
+    (void)state;
+    alive_until_one_hangs(1);
+}
+
+TEST(alive, not_while_one_of_its_threads_hangs_too_long)
+{
+    (void)state;
+    alive_until_one_hangs(3);
+}
+
 /* ---- who comes while the server stops ---- */
 
 static void nothing(void *ctx, struct http_exchange *x)
@@ -188,14 +173,18 @@ TEST(stop, ends_in_order_whoever_comes_meanwhile)
         sv at = http_server_address(s);
         assert_true(sv_to_u64(sv_tail(at, sv_find(at, ':') + 1), &port));
         atomic_store(&door, (unsigned)port);
-        /* somebody was let in */
+        /* somebody was let in: not at once, when those who knock have all places */
         struct sockaddr_in sa = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port) };
         sa.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-        int fd = socket(AF_INET, SOCK_STREAM, 0);
+        int fd = -1;
         char answer[16];
-        assert_int_equal(connect(fd, (struct sockaddr *)&sa, sizeof sa), 0);
-        say(fd, GET);
-        assert_true(recv(fd, answer, sizeof answer, 0) > 0);
+        do {
+            if (fd >= 0)
+                close(fd);
+            fd = socket(AF_INET, SOCK_STREAM, 0);
+            assert_int_equal(connect(fd, (struct sockaddr *)&sa, sizeof sa), 0);
+        } while (send(fd, GET, sizeof GET - 1, MSG_NOSIGNAL) < 0 ||
+                 recv(fd, answer, sizeof answer, 0) <= 0);
         http_server_stop(s, 60000);
         close(fd);
         /* nobody listens there any more; from another address, as a socket may meet itself */
@@ -216,6 +205,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(gone, a_caller_that_closed_or_was_reset_is_gone),
         T(gone, a_caller_that_waits_is_there_whatever_he_sends),
+        T(alive, not_while_its_only_thread_hangs),
+        T(alive, not_while_one_of_its_threads_hangs_too_long),
         T(stop, ends_in_order_whoever_comes_meanwhile),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

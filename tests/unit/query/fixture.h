@@ -4,6 +4,7 @@
 
 #include "fhir/envelope.h"
 #include "query/query.h"
+#include "store/last.h"
 
 static inline struct store *fixture_store(void)
 {
@@ -43,7 +44,7 @@ static inline void fixture_put(struct store *st, const char *text)
 static inline struct query *fixture_query(struct store *st, struct arena *a, const char *type)
 {
     struct query *q = arena_alloc(a, sizeof *q);
-    const struct query_source src = { st, a, SV_LIT("http://here/r4"), store_last(st).t, NULL };
+    const struct query_source src = { st, a, SV_LIT("http://here/r4"), last_of(st).t, NULL };
     query_init(q, &src, type ? fhir_type_find(sv_from(type)) : FHIR_TYPE_NONE);
     return q;
 }

@@ -126,7 +126,7 @@ TEST(met, a_deadline_ends_one_comparison_and_is_asked_anew_by_the_next)
     CLEANUP_BUF struct buf text = BUF_INIT(2 * LONG);
     struct store *st = fixture_store();
     query_deadline_init(&d, look, &over);
-    const struct query_source src = { st, a, SV_LIT("http://here/r4"), store_last(st).t, &d };
+    const struct query_source src = { st, a, SV_LIT("http://here/r4"), last_of(st).t, &d };
     struct query *q = arena_alloc(a, sizeof *q);
     query_init(q, &src, fhir_type_find(SV_LIT("Patient")));
     OK(query_add(q, SV_LIT("family:contains"), SV_LIT("zz"), e));

@@ -178,6 +178,39 @@ TEST(query, a_parameter_that_several_types_share_is_asked_of_each)
     FAILS(ERR_NOT_FOUND, query_add(q, SV_LIT("family"), SV_LIT("ann"), e));
 }
 
+/* As the members of a large Group: what they lead to is found by the index, or, when that would
+ * need too much memory, by a look at everything. */
+TEST(query, what_leads_to_very_many_is_found)
+{
+    (void)state;
+    static const size_t numbers[] = { 70000, 300000 };
+    const fhir_type patient = fhir_type_find(SV_LIT("Patient"));
+    for (size_t k = 0; k < 2; k++) {
+        CLEANUP(arena_free) struct arena *a = arena_new(64 << 20);
+        const struct search_param *by[SEARCH_COMPARTMENT_MAX];
+        struct query *q = fixture_query(st, a, "Observation");
+        struct search_id *ids = arena_alloc(a, numbers[k] * sizeof *ids);
+        size_t n = numbers[k], n_by = search_compartment(patient, q->types[0], by);
+        assert_in_range(n_by, 1, SEARCH_COMPARTMENT_MAX);
+        for (size_t i = 0; i < n; i++)
+            ids[i] = (struct search_id){ patient, arena_fmt(a, "p%zu", i + 2) };
+        query_ids_sort(ids, &n);
+        assert_int_equal(n, numbers[k]);
+        OK(query_leads_to(q, by, n_by, ids, n, e));
+        assert_sv(fixture_found(q), SV_LIT("b2 b3"));
+        CLEANUP(query_walk_close) struct query_walk *w = NULL;
+        struct query_match m;
+        OK(query_walk_open(q, NULL, &w, e));
+        OK(query_walk_next(w, 0, &m, e));
+        assert_int_equal(query_walk_place(w)->clause, k ? -1 : 0);
+        const struct query_place there = *query_walk_place(w);
+        query_walk_close(w);
+        OK(query_walk_open(q, &there, &w, e));
+        OK(query_walk_next(w, 0, &m, e));
+        FAILS(ERR_EOF, query_walk_next(w, 0, &m, e));
+    }
+}
+
 TEST(query, ids_are_sorted_and_each_once)
 {
     (void)state;
@@ -208,6 +241,7 @@ int main(void)
         T(query, refuses_what_leads_nowhere),
         T(query, has_limits_of_depth_and_of_clauses),
         T(query, a_parameter_that_several_types_share_is_asked_of_each),
+        T(query, what_leads_to_very_many_is_found),
         T(query, ids_are_sorted_and_each_once),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -31,7 +31,7 @@ static struct query_sieve *open_for(struct store *st, struct arena *a, const cha
     struct query_sieve *s = NULL;
     OK(search_parse(&cx, type, SV_LIT("code"), sv_from(value), a, &cr, e));
     assert_true(search_ranges(&cr, type, a, &d));
-    OK(query_sieve_open(st, type, &d, 1, store_last(st).t, &s, e));
+    OK(query_sieve_open(st, type, &d, 1, last_of(st).t, &s, e));
     return s;
 }
 

@@ -11,6 +11,7 @@
 #include "fhir/envelope.h"
 #include "query/query.h"
 #include "store/age.h"
+#include "store/last.h"
 
 #define N_IDS 40u
 
@@ -602,7 +603,7 @@ static unsigned ask_and_write(struct store *st, unsigned n, bool written)
         struct asked q;
         struct ids want, got;
         arena_reset(a);
-        uint64_t last = store_last(st).t, as_of = rnd(3) ? last : last - rnd(40);
+        uint64_t last = last_of(st).t, as_of = rnd(3) ? last : last - rnd(40);
         ask(&q);
         expected(&c, &q, as_of, &want);
         walked(&c, &q, as_of, r, &got);

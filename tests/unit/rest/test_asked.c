@@ -3,6 +3,7 @@
 
 #include "rest/rest_private.h"
 #include "rest/write/condition_private.h"
+#include "store/last.h"
 
 #define P(id, more) "{'resourceType':'Patient','id':'" id "'" more "}"
 #define KEY(key)    ",'identifier':[{'value':'" key "'}]"
@@ -48,9 +49,9 @@ static bool done(struct half *h)
     struct store_commit at;
     struct err e;
     bool overtaken;
-    uint64_t before = store_last(h->c.st).t;
+    uint64_t before = last_of(h->c.st).t;
     err_code rc = rest_commit_asked(&h->c, &h->asked, &one, 1, &at, &overtaken, &e);
-    bool written = store_last(h->c.st).t != before;
+    bool written = last_of(h->c.st).t != before;
     store_registry_release(here.w.registry, h->c.st);
     datastore_release(&h->held);
     arena_free(h->a);
@@ -153,7 +154,7 @@ TEST(asked, what_the_transaction_takes_as_gone_overtakes_nothing)
     const struct search_id gone = { fhir_type_find(SV_LIT("Patient")), SV_LIT("a") };
     struct store *st;
     OK(store_registry_acquire(here.w.registry, sv_from(here.id), false, &st, e));
-    const struct rest_scope scope = { store_last(st).t, &gone, 1 };
+    const struct rest_scope scope = { last_of(st).t, &gone, 1 };
     store_registry_release(here.w.registry, st);
     searched(&h, "Patient", "identifier=1", &scope);
     assert_int_equal(h.n_found, 0);

@@ -240,6 +240,34 @@ TEST(bundle_refs, a_conditional_reference_sees_the_state_after_the_writes)
                ENTRY("POST", "Patient", RESOURCE(PATIENT(KEY("1")))));
 }
 
+/* [{"op":"replace","path":"/subject/reference","value":"Patient\u003fidentifier=1"}] */
+#define PATCH_ESCAPED                                                               \
+    "{'resourceType':'Binary','contentType':'application/json-patch+json','data':'" \
+    "W3sib3AiOiJyZXBsYWNlIiwicGF0aCI6Ii9zdWJqZWN0L3JlZmVyZW5j"                      \
+    "ZSIsInZhbHVlIjoiUGF0aWVudFx1MDAzZmlkZW50aWZpZXI9MSJ9XQ=='}"
+/* [{"op":"add","path":"/note","value":[{"text":"Patient?identifier=1"}]}] */
+#define PATCH_NOTE                                                                  \
+    "{'resourceType':'Binary','contentType':'application/json-patch+json','data':'" \
+    "W3sib3AiOiJhZGQiLCJwYXRoIjoiL25vdGUiLCJ2YWx1ZSI6"                              \
+    "W3sidGV4dCI6IlBhdGllbnQ/aWRlbnRpZmllcj0xIn1dfV0='}"
+
+TEST(bundle_refs, a_patch_brings_in_what_its_result_says_and_not_what_its_text_looks_like)
+{
+    (void)state;
+    fresh_store();
+    PUT_NEW("Patient/a", PATIENT(",'id':'a'" KEY("1")));
+    PUT_NEW("Observation/o", "{'resourceType':'Observation','id':'o','status':'final',"
+                             "'code':{'text':'x'},'subject':{'reference':'Patient/x'}}");
+    DONE(ENTRY("PATCH", "Observation/o", RESOURCE(PATCH_NOTE)));
+    GOT("Observation/o");
+    SAYS(REFERENCE, "Patient/x");
+    SAYS("/note/0/text", "Patient?identifier=1");
+    DONE(ENTRY("PATCH", "Observation/o", RESOURCE(PATCH_ESCAPED)));
+    GOT("Observation/o");
+    SAYS(REFERENCE, "Patient/a");
+    SAYS("/note/0/text", "Patient?identifier=1");
+}
+
 TEST(bundle_refs, a_batch_replaces_nothing)
 {
     (void)state;
@@ -275,5 +303,6 @@ ASKING_MAIN(T(bundle_refs, a_full_url_becomes_type_and_id_whichever_entry_comes_
             T(bundle_refs, a_full_url_stands_for_one_entry),
             T(bundle_refs, a_conditional_reference_needs_one_match),
             T(bundle_refs, a_conditional_reference_sees_the_state_after_the_writes),
+            T(bundle_refs, a_patch_brings_in_what_its_result_says_and_not_what_its_text_looks_like),
             T(bundle_refs, a_batch_replaces_nothing),
             T(bundle_refs, all_other_bytes_are_stored_as_they_came))

@@ -2,19 +2,23 @@
 #include "test.h"
 
 #include "base/clock.h"
+#include "store/store_private.h"
 
 static int64_t now_ms = 1767225600000;
 #define clock_wall_ms() now_ms
 #include "rest/read/cursor.c"
 #undef clock_wall_ms
 
+static struct store *st;
 static struct service service = { .cursor_key = { 7 } };
 static const struct datastore one = { .id = { "1", 1 } }, other = { .id = { "2", 1 } };
 
 static struct rest_call call(struct arena *a, const struct datastore *ds, const char *arn,
                              const char *query)
 {
-    struct rest_call c = { .service = &service, .a = a, .ds = ds, .caller.arn = sv_from(arn) };
+    struct rest_call c = {
+        .service = &service, .a = a, .ds = ds, .st = st, .caller.arn = sv_from(arn)
+    };
     OK(rest_params_add(&c, sv_from(query), e));
     return c;
 }
@@ -95,6 +99,48 @@ TEST(rest_cursor, is_good_for_a_day)
     now_ms = made;
 }
 
-TEST_MAIN(T(rest_cursor, brings_the_query_and_the_place_of_its_page),
-          T(rest_cursor, is_good_for_its_store_path_caller_and_query_alone),
-          T(rest_cursor, is_good_for_a_day))
+/* A database that gives its commits marks. */
+static uint64_t mark_now = 5;
+
+static err_code mark(struct store *of, uint64_t t, uint64_t *out, struct err *e)
+{
+    (void)of;
+    *out = mark_now;
+    return t == 17 ? ERR_OK : ERR(e, ERR_NOT_FOUND, "none");
+}
+
+TEST(rest_cursor, is_of_no_use_when_its_commit_is_another_one)
+{
+    (void)state;
+    CLEANUP(arena_free) struct arena *a = arena_new(1 << 20);
+    const struct store_ops *files = st->ops;
+    struct store_ops ops = *files;
+    struct rest_call c = call(a, &one, "user/a", "name=x");
+    sv place, out, t, of_files = token_of(a, "name=x", "17-b");
+    ops.mark = mark;
+    st->ops = &ops;
+    t = token_of(a, "name=x", "17-b");
+    OK(open_as(a, &one, "user/a", "Patient", "", t, &c, &place, e));
+    assert_sv(place, SV_LIT("17-b"));
+    OK(open_as(a, &one, "user/a", "Patient", "", of_files, &c, &place, e));
+    mark_now = 6;
+    FAILS(ERR_INVALID, open_as(a, &one, "user/a", "Patient", "", t, &c, &place, e));
+    FAILS(ERR_UNAVAILABLE, rest_cursor_make(&c, SV_LIT("Patient"), SV_LIT("18-b"), &out, e));
+    st->ops = files;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        T(rest_cursor, brings_the_query_and_the_place_of_its_page),
+        T(rest_cursor, is_good_for_its_store_path_caller_and_query_alone),
+        T(rest_cursor, is_good_for_a_day),
+        T(rest_cursor, is_of_no_use_when_its_commit_is_another_one),
+    };
+    struct err e;
+    if (store_open(NULL, "memory:", true, &st, &e) != ERR_OK)
+        return 1;
+    int rc = cmocka_run_group_tests(tests, NULL, NULL);
+    store_close(st);
+    return rc;
+}

@@ -16,6 +16,11 @@
     "'subject':{'reference':'Patient/" patient "'}}"
 #define AT(enc)  ",'encounter':{'reference':'Encounter/" enc "'}"
 #define AS_PATCH "Content-Type: application/json-patch+json\n"
+#define AS_JSON  "Content-Type: application/fhir+json\n"
+#define FHIRPATH_PATCH(type, path, more)                                                     \
+    "{'resourceType':'Parameters','parameter':[{'name':'operation','part':[{'name':'type','" \
+    "valueCode':'" type "'},{'name':'path','valueString':'" path "'}" more "]}]}"
+#define VALUE(v) ",{'name':'value'," v "}"
 #define LABS     "patient/Observation.cruds?category=c|lab"
 
 /* Patients a and b have each a laboratory and a vital sign, and an encounter. */
@@ -375,6 +380,11 @@ TEST(grant, a_write_leaves_what_is_given)
     FORBIDDEN("PUT", "Observation/la", "", OBS("la", "a", "vital", ""));
     FORBIDDEN("PATCH", "Observation/la", AS_PATCH,
               "[{'op':'replace','path':'/subject/reference','value':'Patient/b'}]");
+    FORBIDDEN("PATCH", "Observation/la", AS_JSON,
+              FHIRPATH_PATCH("replace", "Observation.subject.reference",
+                             VALUE("'valueString':'Patient/b'")));
+    FORBIDDEN("PATCH", "Observation/la", AS_JSON,
+              FHIRPATH_PATCH("delete", "Observation.category", ""));
     FORBIDDEN("PUT", "Observation/new", "", OBS("new", "b", "lab", ""));
     PUT_NEW("Observation/new", OBS("new", "a", "lab", ""));
     /* A patient's app makes no patients. */
@@ -398,6 +408,7 @@ TEST(grant, a_write_goes_over_what_is_given)
     HIDDEN("PUT", "Observation/va", "If-Match: W/\"7\"\n", OBS("va", "a", "lab", ""));
     HIDDEN("PUT", "Observation/vb", "", OBS("vb", "a", "lab", ""));
     HIDDEN("PATCH", "Observation/va", AS_PATCH, "[{'op':'test','path':'/id','value':'va'}]");
+    HIDDEN("PATCH", "Observation/va", AS_JSON, FHIRPATH_PATCH("delete", "Observation.method", ""));
     HIDDEN("DELETE", "Observation/va", "", NULL);
     HIDDEN("DELETE", "Observation/va", "If-Match: W/\"7\"\n", NULL);
     /* He may see it: then he is told. */
@@ -510,6 +521,10 @@ TEST(grant, what_a_patch_answers_is_what_may_be_read)
     ASKED(200, "PATCH", "Observation/la", AS_PATCH,
           "[{'op':'add','path':'/language','value':'de'}]");
     SAYS("/language", "de");
+    with_token("patient/Observation.u", "a");
+    ASKED(200, "PATCH", "Observation/la", AS_JSON,
+          FHIRPATH_PATCH("replace", "Observation.language", VALUE("'valueCode':'fr'")));
+    assert_int_equal(here.last.body.len, 0);
 }
 
 TEST(grant, a_condition_sees_what_is_given)

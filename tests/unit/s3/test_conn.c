@@ -335,6 +335,32 @@ TEST(conn, a_peer_that_says_nothing_is_given_up)
     s3_conn_free(conn);
 }
 
+/* To wake up costs: a peer that copies an object is silent for long, and eight may be at once. */
+TEST(conn, while_nothing_moves_the_waits_become_longer)
+{
+    (void)state;
+    struct s3_conn *conn = s3_conn_new(&client);
+    struct s3_wire w = wire("GET");
+    s3_conn_start(conn, &w);
+    hear(conn, "\r\n\r\n");
+    unsigned n = 0;
+    /* a starved machine only makes it fewer */
+    client.timeout_ms = 2000;
+    while (s3_conn_step(conn) == CONN_RUNNING)
+        n++;
+    assert_in_range(n, 1, 15);
+    say("HTTP/1.1 200 OK\r\n");
+    s3_conn_touch(conn);
+    assert_int_equal(s3_conn_step(conn), CONN_RUNNING);
+    const unsigned before = conn->slice_ms;
+    say("Content-Length: 1\r\n\r\n");
+    /* the step that hears it */
+    for (curl_off_t had = conn->moved; conn->moved == had;)
+        assert_int_equal(s3_conn_step(conn), CONN_RUNNING);
+    assert_true(conn->slice_ms <= before);
+    s3_conn_free(conn);
+}
+
 #define WITH_A_PEER(sentence)                                             \
     {                                                                     \
         "conn: " #sentence, test_conn_##sentence, set_up, tear_down, NULL \
@@ -353,6 +379,7 @@ int main(void)
         WITH_A_PEER(a_peer_that_hangs_up_early_has_not_answered),
         WITH_A_PEER(a_cancel_is_seen_at_the_next_step),
         WITH_A_PEER(a_peer_that_says_nothing_is_given_up),
+        WITH_A_PEER(while_nothing_moves_the_waits_become_longer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -104,7 +104,45 @@ TEST(ranges, a_token_that_is_counted_has_a_key_for_each_way_it_can_stand)
     assert_int_equal(search_count_keys(&c, patient, &param, values, &len), 0);
 }
 
+/* Does a reference to this Patient stand in a range? */
+static bool stands_in(const struct search_driver *d, unsigned patient)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new(1u << 20);
+    unsigned char value[SEARCH_KEY_MAX];
+    uint8_t len;
+    yyjson_doc *doc;
+    sv text = arena_fmt(
+        a, "{\"resourceType\":\"Observation\",\"subject\":{\"reference\":\"Patient/%u\"}}",
+        patient);
+    OK(json_read(a, text, 8, &doc, e));
+    return search_first_entry(d, fhir_type_find(SV_LIT("Observation")), yyjson_doc_get_root(doc),
+                              value, &len);
+}
+
+TEST(ranges, each_of_many_has_its_own_and_nobody_elses)
+{
+    (void)state;
+    enum { N = 700 };
+    CLEANUP(arena_free) struct arena *a = arena_new(8u << 20);
+    struct search_id ids[N];
+    size_t n = N;
+    struct search_driver d;
+    for (unsigned i = 0; i < N; i++)
+        ids[i] = (struct search_id){ fhir_type_find(SV_LIT("Patient")), arena_fmt(a, "%u", 3 * i) };
+    qsort(ids, n, sizeof *ids, search_id_cmp);
+    const fhir_type type = fhir_type_find(SV_LIT("Observation"));
+    const struct search_criterion c = {
+        .param = search_param_find(type, SV_LIT("subject")), .is_set = true, .set = ids, .n_set = n
+    };
+    assert_true(search_ranges(&c, type, a, &d));
+    assert_int_equal(d.n, N);
+    for (unsigned i = 0; i < 3 * N + 3; i++)
+        if (stands_in(&d, i) != (i < 3 * N && i % 3 == 0))
+            fail_msg("Patient/%u", i);
+}
+
 TEST_MAIN(T(ranges, are_sorted_and_apart), T(ranges, a_value_asked_twice_is_looked_for_once),
           T(ranges, there_are_none_where_any_resource_may_be_meant),
           T(ranges, of_texts_and_numbers_need_the_second_form_and_tokens_do_not),
+          T(ranges, each_of_many_has_its_own_and_nobody_elses),
           T(ranges, a_token_that_is_counted_has_a_key_for_each_way_it_can_stand))

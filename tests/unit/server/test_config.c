@@ -290,7 +290,7 @@ TEST(config, help_has_each_option_once_under_the_heading_where_it_is_looked_for)
         assert_ptr_equal(strstr(text, line) + 1, p);
         assert_true(len < 140);
     }
-    assert_int_equal(n, 54);
+    assert_int_equal(n, 61);
 }
 
 TEST_MAIN(T(config, defaults_are_the_documented_ones),

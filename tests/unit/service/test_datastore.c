@@ -143,6 +143,24 @@ TEST(datastore_known, a_copy_serves_until_the_record_is_written)
     datastore_release(&third);
 }
 
+/* A microsecond later it is read again. */
+TEST(datastore_known, where_others_write_too_a_copy_serves_for_a_time)
+{
+    (void)state;
+    struct datastore_held *h = NULL;
+    write_status("ACTIVE");
+    OK(datastore_hold(&s, SV_LIT(ID), &h, e));
+    datastore_release(&h);
+    OK(records_put(s.cfg.records, SV_LIT("datastore/" ID), SV_LIT(RECORD), e));
+    OK(datastore_hold(&s, SV_LIT(ID), &h, e));
+    assert_sv(datastore_of(h)->status, SV_LIT("ACTIVE"));
+    datastore_release(&h);
+    s.known.most_us = 1;
+    OK(datastore_hold(&s, SV_LIT(ID), &h, e));
+    assert_sv(datastore_of(h)->status, SV_LIT("CREATE_FAILED"));
+    datastore_release(&h);
+}
+
 TEST(datastore_known, what_is_not_there_is_not_kept)
 {
     (void)state;
@@ -225,6 +243,7 @@ int main(void)
         EACH(datastore_record, a_restart_finds_what_is_created_or_deleted_and_nothing_else),
         EACH(datastore_record, what_is_not_offered_closes_the_fhir_api),
         EACH(datastore_known, a_copy_serves_until_the_record_is_written),
+        EACH(datastore_known, where_others_write_too_a_copy_serves_for_a_time),
         EACH(datastore_known, what_is_not_there_is_not_kept),
         EACH(datastore_known, ids_that_share_a_slot_are_told_apart),
         EACH(datastore_told, is_each_new_status_and_nothing_else_that_is_written),

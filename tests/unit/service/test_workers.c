@@ -51,6 +51,18 @@ static void note(struct service *s, void *ctx)
     pthread_mutex_unlock(&at.lock);
 }
 
+static struct {
+    struct workers *w;
+    bool pressed;
+} asked;
+
+/* Does the pool press one who works on it? */
+static void ask(struct service *s, void *ctx)
+{
+    asked.pressed = workers_pressed(asked.w);
+    note(s, ctx);
+}
+
 static void until(const unsigned *n, unsigned want)
 {
     pthread_mutex_lock(&at.lock);
@@ -104,11 +116,57 @@ TEST(workers, one_queue_or_caller_never_has_all_threads)
     add(w, "honest", "a", note, "h");
     add(w, "honest", "z", note, "h");
     until_noted(3);
+    /* his work waits for his own share: it presses nobody else, and two threads are free */
+    assert_false(workers_pressed(w));
+    asked.w = w;
+    add(w, "honest", "a", ask, "h");
+    until_noted(4);
+    assert_false(asked.pressed);
+    assert_int_equal(at.most, 10);
+    /* until what waits has no thread */
+    add(w, "honest", "a", held, NULL);
+    add(w, "honest", "z", held, NULL);
+    until(&at.running, 12);
+    assert_false(workers_pressed(w));
+    add(w, "third", "a", note, "t");
     assert_true(workers_pressed(w));
     open_gate();
-    until(&at.done, 40);
-    assert_int_equal(at.most, 10);
+    until(&at.done, 42);
+    assert_int_equal(at.most, 12);
     workers_stop(w);
+    assert_int_equal(at.n_order, 5);
+}
+
+static void ask_later(struct service *s, void *ctx)
+{
+    held(s, ctx);
+    const bool pressed = workers_pressed(asked.w);
+    pthread_mutex_lock(&at.lock);
+    asked.pressed |= pressed;
+    pthread_mutex_unlock(&at.lock);
+}
+
+TEST(workers, who_has_his_share_is_pressed_by_his_own_work)
+{
+    (void)state;
+    struct workers *w;
+    begin();
+    OK(workers_start(NULL, 3, 200, &w, e));
+    asked.w = w;
+    asked.pressed = false;
+    /* a queue may have two of the three */
+    add(w, "x", "x", ask_later, NULL);
+    add(w, "x", "x", ask_later, NULL);
+    until(&at.running, 2);
+    add(w, "x", "x", note, "x");
+    /* all three are busy, and what waits would not have the third */
+    add(w, "y", "x", ask, "y");
+    until_noted(1);
+    assert_false(asked.pressed);
+    open_gate();
+    until_noted(2);
+    workers_stop(w);
+    assert_true(asked.pressed);
 }
 
 TEST(workers, queues_take_turns)
@@ -174,5 +232,6 @@ TEST(workers, what_waits_when_they_are_stopped_is_still_done)
 }
 
 TEST_MAIN(T(workers, one_queue_or_caller_never_has_all_threads), T(workers, queues_take_turns),
+          T(workers, who_has_his_share_is_pressed_by_his_own_work),
           T(workers, one_caller_never_fills_what_can_wait),
           T(workers, what_waits_when_they_are_stopped_is_still_done))

@@ -3,6 +3,7 @@
 #pragma once
 #include "test.h"
 
+#include "store/last.h"
 #include "store/store.h"
 
 static fhir_type patient, observation; /* by their names, in main() */
@@ -341,9 +342,9 @@ static inline void check_touched(struct store *st, fhir_type type, uint64_t afte
 
 static inline void compare(struct store *a, struct store *b)
 {
-    uint64_t last = store_last(a).t, t = rnd(3) ? last - rnd((unsigned)(last / 2 + 1)) : STORE_NOW;
+    uint64_t last = last_of(a).t, t = rnd(3) ? last - rnd((unsigned)(last / 2 + 1)) : STORE_NOW;
     uint64_t after = rnd((unsigned)last + 1);
-    assert_int_equal(last, store_last(b).t);
+    assert_int_equal(last, last_of(b).t);
     bool ta[STORE_TYPES], tb[STORE_TYPES];
     OK(store_changed_types(a, after, t, ta, e));
     OK(store_changed_types(b, after, t, tb, e));

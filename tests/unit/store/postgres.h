@@ -1,10 +1,10 @@
 /* postgres.h - a PostgreSQL server of a test program's own.
  *
- * The first who asks has initdb make a cluster in a folder of its own below /tmp, and starts it on
- * a socket there, as a plain user: root becomes `postgres`, or `nobody`. It does not sync, and ends
- * with the program, however that ends. FHIRLAKE_POSTGRES=URI takes a server that is there instead.
- * Where PostgreSQL is not installed, or the engine is not built, what needs it is skipped and says
- * so. */
+ * The first who asks has initdb make a cluster in a folder of its own, in memory where there is
+ * room, else below /tmp, and starts it on a socket there, as a plain user: root becomes `postgres`,
+ * or `nobody`. It does not sync, and ends with the program, however that ends.
+ * FHIRLAKE_POSTGRES=URI takes a server that is there instead. Where PostgreSQL is not installed, or
+ * the engine is not built, what needs it is skipped and says so. */
 #pragma once
 #include "test.h"
 
@@ -19,6 +19,7 @@
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -41,7 +42,7 @@ static bool pg_plain_user(struct passwd **out)
 }
 
 /* A child with its output at fd, as a plain user; ended with this program. */
-static pid_t pg_run(char *const argv[], int fd)
+static pid_t pg_server_run(char *const argv[], int fd)
 {
     struct passwd *user = NULL;
     const bool change = pg_plain_user(&user);
@@ -77,6 +78,24 @@ static bool pg_find_bin(char *out, size_t cap)
     return best >= 14;
 }
 
+/* In memory where there is room for some more of them: what does not sync gains nothing on a
+ * disk. */
+static const char *pg_swift_folder(void)
+{
+    struct statvfs there;
+    unsigned long free_kb = 0;
+    char line[128];
+    FILE *f = fopen("/proc/meminfo", "r");
+    while (f && fgets(line, sizeof line, f))
+        if (sscanf(line, "MemAvailable: %lu kB", &free_kb) == 1)
+            break;
+    if (f)
+        fclose(f);
+    const bool room = statvfs("/dev/shm", &there) == 0 && access("/dev/shm", W_OK) == 0 &&
+                      there.f_bavail * there.f_frsize >> 30 >= 6 && free_kb >> 20 >= 6;
+    return room ? "/dev/shm" : "/tmp";
+}
+
 static void pg_server_stop(void)
 {
     if (pg_server.pid <= 0)
@@ -109,7 +128,7 @@ static bool pg_server_start(const char *bin)
     char initdb[96], server[96], data[80], log[80];
     int fds[2], status;
     struct passwd *user = NULL;
-    (void)snprintf(pg_server.dir, sizeof pg_server.dir, "/tmp/fhirlake-pg-%016llx",
+    (void)snprintf(pg_server.dir, sizeof pg_server.dir, "%s/fhirlake-pg-%016llx", pg_swift_folder(),
                    (unsigned long long)rng_u64());
     (void)snprintf(initdb, sizeof initdb, "%s/initdb", bin);
     (void)snprintf(server, sizeof server, "%s/postgres", bin);
@@ -124,7 +143,7 @@ static bool pg_server_start(const char *bin)
                      (char *)"-U",    (char *)"fhirlake", (char *)"-A",
                      (char *)"trust", (char *)"-N",       (char *)"--no-locale",
                      (char *)"-E",    (char *)"UTF8",     NULL };
-    pid_t pid = pg_run(make, fileno(f));
+    pid_t pid = pg_server_run(make, fileno(f));
     fclose(f);
     if (waitpid(pid, &status, 0) != pid || !WIFEXITED(status) || WEXITSTATUS(status) != 0) {
         print_message("initdb failed; %s says why\n", log);
@@ -143,7 +162,7 @@ static bool pg_server_start(const char *bin)
                     (char *)"shared_buffers=32MB",
                     NULL };
     assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
-    pg_server.pid = pg_run(run, fds[1]);
+    pg_server.pid = pg_server_run(run, fds[1]);
     close(fds[1]);
     const bool ready = pg_wait_ready(fds[0]);
     /* it goes on without a log */

@@ -166,7 +166,7 @@ static void abort_all(struct store_bulk *open[3])
 TEST(check, finds_nothing_wrong_after_random_histories)
 {
     (void)state;
-    for (unsigned seed = 1; seed <= (test_is_long() ? 60 : 6); seed++) {
+    for (unsigned seed = 1; seed <= (test_is_long() ? 60 : TEST_SANITIZED ? 2 : 6); seed++) {
         struct store *st;
         struct store_bulk *open[3] = { NULL };
         rnd_state = seed;
@@ -231,7 +231,7 @@ TEST(check, finds_nothing_wrong_after_kills)
 {
     (void)state;
     new_path();
-    for (unsigned round = 0; round < (test_is_long() ? 40 : 5); round++) {
+    for (unsigned round = 0; round < (test_is_long() ? 40 : TEST_SANITIZED ? 2 : 5); round++) {
         pid_t pid = fork();
         /* a fork alone would have RocksDB's pools without their threads */
         if (pid == 0) {

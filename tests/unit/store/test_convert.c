@@ -7,9 +7,10 @@
 #include "base/file.h"
 #include "base/rng.h"
 #include "store/age.h"
+#include "store/answers.h"
 #include "store/checking.h"
-#include "store/comparing.h"
 #include "store/convert.h"
+#include "store/last.h"
 #include "store/layout3.h"
 #include "store/rocks/convert/convert_private.h"
 
@@ -67,8 +68,6 @@ static void copy_folder(const char *from, const char *to)
 
 /* ---- resources ---- */
 
-static bool param_seen[2][65536]; /* of observation, of patient */
-
 static struct fhir_body make(struct arena *a, fhir_type type)
 {
     static const char *const codes[] = { "male", "female", "other", "unknown", "Male" };
@@ -85,14 +84,11 @@ static sv index_of(struct arena *a, fhir_type type, sv json)
 {
     struct buf b = BUF_INIT(1 << 16);
     yyjson_doc *doc;
-    uint16_t param;
-    sv value;
     OK(json_read(a, json, 16, &doc, e));
     OK(search_index(type, yyjson_doc_get_root(doc), &b, e));
     sv index = arena_sv(a, buf_sv(&b));
     buf_done(&b);
-    for (sv rest = index; search_index_next(&rest, &param, &value);)
-        param_seen[type == patient][param] = true;
+    see_params(type, index);
     return index;
 }
 
@@ -233,92 +229,6 @@ static void make_history(struct history *h, unsigned seed, unsigned steps)
 
 /* ---- both answer the same ---- */
 
-static int by_bytes(const void *a, const void *b)
-{
-    return sv_cmp(*(const sv *)a, *(const sv *)b);
-}
-
-/* All entries of a parameter as of t, as lines: value, id, commit. */
-static size_t hits(struct store *st, fhir_type type, uint16_t param, uint64_t t, struct arena *a,
-                   sv *out, size_t max)
-{
-    struct search_range all = { .to_len = 0 };
-    const struct search_driver d = { .param = param, .ranges = &all, .n = 1 };
-    struct store_index_cursor *c;
-    struct store_index_hit hit;
-    struct err why;
-    err_code rc;
-    size_t n = 0;
-    OK(store_index_scan(st, type, &d, SV_NONE, 0, t, &c, e));
-    while ((rc = store_index_next(c, &hit, &why)) == ERR_OK) {
-        struct store_version v;
-        sv value = arena_sv(a, hit.value);
-        OK(store_get_number(st, hit.number, hit.t, a, &v, e));
-        assert_true(n < max && v.t == hit.t);
-        out[n++] = ARENA_JOIN(a, value, SV_LIT("/"), v.id,
-                              arena_fmt(a, "/%llu", (unsigned long long)hit.t));
-    }
-    assert_int_equal(rc, ERR_EOF);
-    store_index_close(c);
-    qsort(out, n, sizeof *out, by_bytes);
-    return n;
-}
-
-static void compare_counts(struct store *a, struct store *b, fhir_type type, uint16_t param,
-                           sv value)
-{
-    uint64_t x, y;
-    struct store_commit at;
-    OK(store_count(a, type, param, value, &x, &at, e));
-    OK(store_count(b, type, param, value, &y, &at, e));
-    assert_int_equal(x, y);
-}
-
-static void compare_index(struct store *a, struct store *b, fhir_type type, uint64_t t)
-{
-    static sv x[20000], y[20000];
-    const size_t max = sizeof x / sizeof x[0];
-    for (unsigned param = 1; param < 65536; param++) {
-        if (!param_seen[type == patient][param])
-            continue;
-        struct arena *ar = arena_new(64 << 20);
-        size_t n = hits(a, type, (uint16_t)param, t, ar, x, max);
-        assert_int_equal(n, hits(b, type, (uint16_t)param, t, ar, y, max));
-        for (size_t i = 0; i < n; i++)
-            assert_sv(y[i], x[i]);
-        /* the oracle counts one by one, so not each of them */
-        for (size_t i = rnd(20); i < n && search_is_counted(type, (uint16_t)param); i += 20) {
-            compare_counts(a, b, type, (uint16_t)param, sv_head(x[i], SEARCH_CODE_LEN));
-            compare_counts(a, b, type, (uint16_t)param, sv_head(x[i], SEARCH_TOKEN_LEN));
-        }
-        arena_free(ar);
-    }
-    compare_counts(a, b, type, 0, SV_NONE);
-}
-
-/* Every version's instant, which the two do not share as a rule. */
-static void compare_instants(struct store *a, struct store *b, fhir_type type)
-{
-    struct store_cursor *c;
-    struct store_version v;
-    struct err why;
-    struct arena *ar = arena_new(16 << 20);
-    const struct store_range whole = { .type = type };
-    for (uint64_t t = 1; t <= store_last(a).t; t++) {
-        OK(store_changes(a, &whole, t - 1, t, &c, e));
-        while (store_cursor_next(c, &v, &why) == ERR_OK) {
-            struct store_version w;
-            OK(store_get(b, type, v.id, t, ar, &w, e));
-            assert_int_equal(w.instant_ms, v.instant_ms);
-            struct store_commit at;
-            OK(store_commit_at(b, v.instant_ms, &at, e));
-            assert_true(at.t >= t && at.instant_ms == v.instant_ms);
-        }
-        store_cursor_close(c);
-    }
-    arena_free(ar);
-}
-
 static void compare_all(struct store *a, struct store *b)
 {
     for (int i = 0; i < 20; i++)
@@ -329,10 +239,10 @@ static void compare_all(struct store *a, struct store *b)
         fhir_type type = k ? patient : observation;
         compare_instants(a, b, type);
         compare_index(a, b, type, STORE_NOW);
-        compare_index(a, b, type, store_last(a).t / 2);
+        compare_index(a, b, type, last_of(a).t / 2);
     }
-    assert_int_equal(store_last(a).t, store_last(b).t);
-    assert_int_equal(store_last(a).instant_ms, store_last(b).instant_ms);
+    assert_int_equal(last_of(a).t, last_of(b).t);
+    assert_int_equal(last_of(a).instant_ms, last_of(b).instant_ms);
 }
 
 /* It goes on living: commits and loads over old and new resources. */
@@ -371,7 +281,7 @@ static void live_on(struct history *h, struct store *st)
         }
         arena_free(a);
     }
-    for (int i = 0; i < 20; i++)
+    for (int i = 0; i < (TEST_SANITIZED && !test_is_long() ? 5 : 20); i++)
         compare(h->oracle, st);
     compare_index(h->oracle, st, patient, STORE_NOW);
     compare_index(h->oracle, st, observation, STORE_NOW);
@@ -387,11 +297,11 @@ TEST(convert, a_random_history_reads_as_before_and_goes_on)
         struct store *st;
         struct buf note = BUF_INIT(64);
         make_history(&h, seed, 100 + 20 * seed);
-        const int64_t floor_ms = seed % 2 ? store_last(h.oracle).instant_ms + HOUR_MS : 0;
+        const int64_t floor_ms = seed % 2 ? last_of(h.oracle).instant_ms + HOUR_MS : 0;
         end_history(&h, floor_ms);
         OK(store_convert(env, place, NULL, NULL, &done, e));
         assert_true(!done.was_done && !done.completed);
-        assert_int_equal(done.n_commits, store_last(h.oracle).t);
+        assert_int_equal(done.n_commits, last_of(h.oracle).t);
         assert_int_equal(n_in_root(), 1);
         OK(store_open(env, place, false, &st, e));
         assert_int_equal(store_index_form(st), SEARCH_INDEX_FORM);
@@ -400,7 +310,7 @@ TEST(convert, a_random_history_reads_as_before_and_goes_on)
         assert_sv(buf_sv(&note), SV_LIT("of a load"));
         live_on(&h, st);
         /* I3: an instant that was closed stays closed */
-        assert_true(floor_ms == 0 || store_last(st).instant_ms > floor_ms);
+        assert_true(floor_ms == 0 || last_of(st).instant_ms > floor_ms);
         store_close(st);
         OK(store_open(env, place, false, &st, e));
         for (int i = 0; i < 10; i++)
@@ -424,7 +334,7 @@ TEST(convert, a_store_without_commits_is_converted)
     end_history(&h, 0);
     OK(store_convert(env, place, NULL, NULL, &done, e));
     OK(store_open(env, place, false, &st, e));
-    assert_int_equal(store_last(st).t, 0);
+    assert_int_equal(last_of(st).t, 0);
     live_on(&h, st);
     store_close(st);
     store_close(h.oracle);
@@ -621,7 +531,7 @@ static void damage(void (*fn)(struct history *h))
 
 static struct store_commit next(const struct history *h)
 {
-    struct store_commit c = store_last(h->oracle);
+    struct store_commit c = last_of(h->oracle);
     c.t++;
     return c;
 }
@@ -928,7 +838,7 @@ TEST(convert, a_kill_at_any_moment_loses_nothing)
     struct store_converted done;
     char kept[160];
     unsigned n_killed = 0, n_whole = 0;
-    const unsigned most = test_is_long() ? 100 : 4;
+    const unsigned most = test_is_long() ? 100 : TEST_SANITIZED ? 2 : 4;
     make_history(&h, 8, 700);
     end_history(&h, 0);
     (void)snprintf(kept, sizeof kept, "%s.kept", root);

@@ -9,6 +9,7 @@
 #include "store/checking.h"
 #include "store/copy.h"
 #include "store/history.h"
+#include "store/last.h"
 #include "store/records.h"
 
 #include <pthread.h>
@@ -86,14 +87,14 @@ static void copy_and_go_on(struct store *from, uint64_t seed, uint64_t t)
     assert_int_equal(sums->at.t, t);
     assert_checked(env, target);
     OK(store_open(env, target, false, &copy, e));
-    assert_int_equal(store_last(copy).t, t);
+    assert_int_equal(last_of(copy).t, t);
     FAILS(ERR_NOT_FOUND, store_note_get(copy, SV_LIT("job"), &note, e));
     if (t)
         assert_same_instants(from, copy, t);
     /* the oracle has the beginning of the history alone */
     OK(store_open(NULL, "memory:", true, &h.of[0], e));
     rnd_state = seed;
-    while (store_last(h.of[0]).t < t)
+    while (last_of(h.of[0]).t < t)
         step(&h);
     give_up(&h);
     for (unsigned i = 0; i < 10; i++)
@@ -132,7 +133,7 @@ TEST(copy, random_histories_go_back_to_any_commit_and_go_on_from_there)
             }
             step(&h);
         }
-        const uint64_t last = store_last(h.of[0]).t;
+        const uint64_t last = last_of(h.of[0]).t;
         rnd_state = seed + 77;
         /* in front of a load, behind it, at the begin, at the end, anywhere */
         const uint64_t load_t = h.load_t[rnd((unsigned)h.n_loads)];
@@ -180,7 +181,7 @@ TEST(copy, is_exact_while_others_write)
     atomic_store(&halt, false);
     assert_int_equal(pthread_create(&writer, NULL, write_for_ever, st), 0);
     for (unsigned i = 0; i < 5; i++) {
-        const uint64_t t = store_last(st).t;
+        const uint64_t t = last_of(st).t;
         OK(store_copy(env, st, target, t, NULL, sums, e));
         OK(store_sums(st, t, NULL, was, e));
         assert_false(store_sums_differ(was, sums, &type));
@@ -269,7 +270,7 @@ __attribute__((constructor)) static void copy_alone(void)
 TEST(copy, kill_9_leaves_no_copy_or_a_whole_one)
 {
     (void)state;
-    const unsigned n_kills = test_is_long() ? 50 : 6;
+    const unsigned n_kills = test_is_long() ? 50 : TEST_SANITIZED ? 2 : 6;
     unsigned whole = 0;
     struct store *st;
     struct store_sums *sums = calloc(1, sizeof *sums);

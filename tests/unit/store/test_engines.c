@@ -4,6 +4,7 @@
 
 #include "base/file.h"
 #include "base/rng.h"
+#include "store/last.h"
 #include "store/registry.h"
 #include "store/store_private.h"
 
@@ -57,7 +58,7 @@ TEST(engines, a_store_in_memory_is_new_each_time_and_has_no_place)
     FAILS(ERR_INVALID, store_open(NULL, "memory:/x", true, &st, e));
     FAILS(ERR_NOT_FOUND, store_open(NULL, "memory:", false, &st, e));
     OK(store_open(NULL, "memory:", true, &st, e));
-    assert_int_equal(store_last(st).t, 0);
+    assert_int_equal(last_of(st).t, 0);
     store_close(st);
 }
 

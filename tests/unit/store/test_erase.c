@@ -7,15 +7,14 @@
 #include "store/age.h"
 #include "store/checking.h"
 #include "store/copy.h"
-#include "store/history.h"
+#include "store/erasing.h"
+#include "store/last.h"
 
 #include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#define OPEN_MOST 3u
 
 static char root[80], path[120], target[120];
 
@@ -89,6 +88,7 @@ static void finish(struct store **st)
 {
     finish_it(*st);
     assert_true(store_wants_anew(*st));
+    assert_false(store_has_failed(*st));
     store_close(*st);
     OK(store_open(env, path, false, st, e));
     assert_false(store_wants_anew(*st));
@@ -266,7 +266,7 @@ TEST(erase, of_one_version_leaves_the_others_and_their_numbers)
     OK(store_open(env, path, true, &st, e));
     for (unsigned i = 0; i < 4; i++) {
         put(st, patient, "p");
-        t[i] = store_last(st).t;
+        t[i] = last_of(st).t;
     }
     const store_number p = number_of(st, patient, "p");
     const sv note = SV_LIT("erase/x");
@@ -314,7 +314,7 @@ TEST(erase, frees_the_id_for_a_new_resource)
     put(st, patient, "p");
     put(st, patient, "p");
     const store_number was = number_of(st, patient, "p");
-    const uint64_t t = store_last(st).t;
+    const uint64_t t = last_of(st).t;
     OK(store_get(st, patient, SV_LIT("p"), STORE_NOW, a, &v, e));
     erase(st, "p");
     FAILS(ERR_NOT_FOUND, store_get(st, patient, SV_LIT("p"), STORE_NOW, a, &v, e));
@@ -342,7 +342,7 @@ TEST(erase, is_not_undone_by_who_read_before_and_remembers_later)
     put(st, patient, "p");
     put(st, patient, "q");
     struct rocks *r = (struct rocks *)st;
-    const uint64_t t = store_last(st).t;
+    const uint64_t t = last_of(st).t;
     OK(store_get(st, patient, SV_LIT("p"), STORE_NOW, a, &was, e));
     erase(st, "p");
     recent_put(env->recent, &r->recent, t, &was);
@@ -386,107 +386,11 @@ TEST(erase, waits_for_loads_and_for_who_reads)
 
 /* ---- random histories ---- */
 
-#define COUNTED SV_LIT("erase/all")
-
-/* Both have erased as many, also behind openings. */
-static void compare_erased(struct history *h)
-{
-    struct store_erased n[2];
-    for (size_t i = 0; i < 2; i++)
-        OK(store_erased_get(h->of[i], COUNTED, &n[i], e));
-    assert_int_equal(n[0].resources, n[1].resources);
-    assert_int_equal(n[0].versions, n[1].versions);
-}
-
-/* All of a resource, or one of its versions that is not the current one. */
-static void erase_some(struct history *h)
-{
-    const fhir_type type = rnd(3) ? patient : observation;
-    const sv id = arena_sv(h->a, sv_from(random_id()));
-    const bool all = rnd(3);
-    bool any[2] = { false };
-    struct err why;
-    err_code rc[2] = { ERR_OK, ERR_OK };
-    uint64_t t = 0;
-    if (h->n_open)
-        return;
-    if (!all) {
-        struct store_cursor *c;
-        struct store_version v;
-        unsigned n = 0;
-        OK(store_history(h->of[0], type, id, STORE_NOW, &c, e));
-        while (store_cursor_next(c, &v, &why) == ERR_OK)
-            if (t == 0 || rnd(++n) == 0)
-                t = v.t;
-        store_cursor_close(c);
-        if (t == 0)
-            return;
-    }
-    for (size_t i = 0; i < 2; i++) {
-        store_number number;
-        if (store_number_of(h->of[i], type, id, &number, &why) == ERR_OK)
-            rc[i] = store_erase(h->of[i], number, t, COUNTED, &any[i], &why);
-        else
-            rc[i] = ERR_NOT_FOUND;
-    }
-    /* the one with files knows ids that loads brought which never came to be published */
-    if (rc[0] != ERR_NOT_FOUND) {
-        assert_int_equal(rc[0], rc[1]);
-        assert_int_equal(any[0], any[1]);
-    }
-    compare_erased(h);
-}
-
-static void step(struct history *h)
-{
-    const unsigned what = rnd(100);
-    arena_reset(h->a);
-    if (what < 50)
-        commit_some(h);
-    else if (what < 66 && h->n_open < OPEN_MOST)
-        load_some(h);
-    else if (what < 82 && h->n_open)
-        publish_one(h);
-    else if (what < 85)
-        give_up(h);
-    else
-        erase_some(h);
-}
-
-static void compare_counts(struct history *h)
-{
-    for (int k = 0; k < 2; k++) {
-        uint64_t n[2];
-        struct store_commit at;
-        for (size_t i = 0; i < 2; i++)
-            OK(store_count(h->of[i], k ? patient : observation, 0, SV_NONE, &n[i], &at, e));
-        assert_int_equal(n[0], n[1]);
-    }
-}
-
-/* Everything but the log, whose rows stay. */
-static void compare_all(struct history *h)
-{
-    struct store *a = h->of[0], *b = h->of[1];
-    const uint64_t last = store_last(a).t;
-    const uint64_t t = rnd(3) ? last - rnd((unsigned)(last / 2 + 1)) : STORE_NOW;
-    const uint64_t after = rnd((unsigned)last + 1);
-    assert_int_equal(last, store_last(b).t);
-    for (int k = 0; k < 2; k++) {
-        const fhir_type type = k ? patient : observation;
-        compare_scans(a, b, type, t);
-        compare_changes(a, b, type, after, t);
-        compare_one(a, b, type, sv_from(random_id()), t);
-        check_plan(b, 1000);
-    }
-    compare_counts(h);
-}
-
 /* An end, and what follows it: a store without what was erased, that goes back to any commit. */
 static void finish_both(struct history *h)
 {
     struct store_sums *sums = calloc(1, sizeof *sums);
-    const uint64_t t = 1 + rnd((unsigned)store_last(h->of[1]).t);
+    const uint64_t t = 1 + rnd((unsigned)last_of(h->of[1]).t);
     give_up(h);
     finish_it(h->of[1]);
     if (store_wants_anew(h->of[1]))

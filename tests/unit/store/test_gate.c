@@ -6,6 +6,7 @@
 #include "base/file.h"
 #include "base/limits.h"
 #include "base/rng.h"
+#include "store/last.h"
 #include "store/rocks/rocks_private.h"
 #include "store/threads.h"
 
@@ -217,8 +218,8 @@ TEST(gate, light_readers_see_what_the_memory_store_says_as_of_each_commit_while_
     (void)state;
     char dir[64];
     struct store *oracle, *st = open_filled(dir, &oracle);
-    uint64_t last = store_last(st).t;
-    assert_int_equal(store_last(oracle).t, last);
+    uint64_t last = last_of(st).t;
+    assert_int_equal(last_of(oracle).t, last);
     struct writer w = { .st = st };
     pthread_t thread;
     assert_int_equal(sem_init(&w.may, 0, 0), 0);
@@ -488,7 +489,7 @@ TEST(gate, giants_come_as_the_memory_store_gives_them)
     (void)state;
     char dir[64];
     struct store *oracle, *st = open_filled(dir, &oracle);
-    uint64_t last = store_last(st).t;
+    uint64_t last = last_of(st).t;
     for (uint64_t t = 3; t <= last; t += t < 12 ? 3 : 20) {
         CLEANUP_BUF struct buf have = BUF_INIT(256u << 20);
         CLEANUP_BUF struct buf want = BUF_INIT(256u << 20);

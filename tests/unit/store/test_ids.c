@@ -534,7 +534,7 @@ static struct seen what_is; /* too large for a stack */
 TEST(ids, have_one_number_for_ever_whatever_loads_and_writes_do)
 {
     (void)state;
-    unsigned rounds = test_is_long() ? 200 : 12;
+    unsigned rounds = test_is_long() ? 200 : TEST_SANITIZED ? 6 : 12;
     for (unsigned round = 0; round < rounds; round++) {
         struct mini m = { .acks = -1 };
         new_folder(&m);
@@ -587,7 +587,7 @@ static void play_until_killed(struct mini *m, unsigned round)
 TEST(ids, keep_their_numbers_over_kills)
 {
     (void)state;
-    unsigned kills = test_is_long() ? 200 : 8;
+    unsigned kills = test_is_long() ? 200 : TEST_SANITIZED ? 3 : 8;
     struct mini m = { .acks = -1 };
     new_folder(&m);
     for (unsigned round = 0; round < kills; round++)

@@ -4,8 +4,14 @@
 #include "test.h"
 
 #include "base/limits.h"
+#include "store/last.h"
 #include "store/postgres_sql.h"
 #include "store/store.h"
+#include "store/threads.h"
+
+#include <inttypes.h>
+
+#define MANY 700u /* ids of a load of which not each is looked for */
 
 static struct store_env *env;
 static fhir_type patient, binary;
@@ -14,7 +20,7 @@ static const char head[] = "{\"resourceType\":\"Patient\",\"id\":\"x\"";
 #define ROWS                                                                                    \
     "select (select count(*) from versions) + (select count(*) from parts) + (select count(*) " \
     "from changes) + (select count(*) from search) + (select count(*) from counts) + (select "  \
-    "count(*) from fences) + (select count(*) from open_loads)"
+    "count(*) from fences) + (select count(*) from open_loads) + (select count(*) from packs)"
 
 static struct fhir_body body_of(int n, char text[128])
 {
@@ -56,9 +62,52 @@ TEST(postgres_loads, a_load_that_is_given_up_leaves_no_row)
     char uri[256];
     struct store *st = open_new(uri);
     struct store_bulk *b = load(st, (const char *[]){ "a", "b" }, 2);
-    assert_true(pg_sql(uri, ROWS) > 8);
+    assert_true(pg_sql(uri, ROWS) > 4);
     store_bulk_abort(b);
     assert_int_equal(pg_sql(uri, ROWS), 0);
+    store_close(st);
+    pg_drop(uri);
+}
+
+TEST(postgres_loads, a_load_without_a_resource_leaves_no_row_when_it_is_published)
+{
+    (void)state;
+    char uri[256];
+    struct store *st = open_new(uri);
+    struct store_commit c;
+    struct store_bulk *both[2];
+    OK(store_bulk_begin(st, &both[0], e));
+    OK(store_bulk_fill(both[0], NULL, 0, e));
+    both[1] = load(st, (const char *[]){ "a" }, 1);
+    assert_int_equal(pg_sql(uri, "select count(*) from open_loads"), 2);
+    OK(store_bulk_publish_all(both, 2, SV_LIT("k"), SV_LIT("v"), &c, e));
+    assert_int_equal(c.t, 1);
+    assert_int_equal(pg_sql(uri, "select count(*) from open_loads"), 0);
+    store_close(st);
+    pg_drop(uri);
+}
+
+static void *hold_row(void *uri)
+{
+    (void)pg_sql(uri,
+                 "begin; select load from open_loads for update; select pg_sleep(1.5); commit");
+    return NULL;
+}
+
+TEST(postgres_loads, a_load_is_given_up_behind_the_one_who_has_its_row)
+{
+    (void)state;
+    char uri[256];
+    struct store *st = open_new(uri);
+    struct store_bulk *b = load(st, (const char *[]){ "a" }, 1);
+    pthread_t other;
+    assert_int_equal(pthread_create(&other, NULL, hold_row, uri), 0);
+    while (pg_sql(uri, "select count(*) from pg_locks where relation = 'open_loads'::regclass and "
+                       "mode = 'RowShareLock'") == 0)
+        ;
+    store_bulk_abort(b);
+    assert_int_equal(pg_sql(uri, ROWS), 0);
+    (void)pthread_join(other, NULL);
     store_close(st);
     pg_drop(uri);
 }
@@ -74,16 +123,16 @@ TEST(postgres_loads, who_publishes_behind_his_lease_is_told_so_and_nothing_is_se
     (void)pg_sql(uri, "update open_loads set until = clock_timestamp() - interval '1 second'");
     /* another process begins a load, and clears away whose lease has passed */
     live = load(other, (const char *[]){ "c" }, 1);
-    assert_int_equal(pg_sql(uri, "select count(*) from versions"), 1);
+    assert_int_equal(pg_sql(uri, "select sum(count) from packs"), 1);
     assert_int_equal(pg_sql(uri, "select count(*) from search"), 1);
     assert_int_equal(pg_sql(uri, "select count(*) from open_loads"), 1);
     FAILS(ERR_CONFLICT, store_bulk_publish(&late, SV_LIT("k"), SV_LIT("v"), &c, e));
-    assert_int_equal(store_last(st).t, 0);
+    assert_int_equal(last_of(st).t, 0);
     CLEANUP_BUF struct buf note = BUF_INIT(100);
     FAILS(ERR_NOT_FOUND, store_note_get(st, SV_LIT("k"), &note, e));
     OK(store_bulk_publish(&live, SV_LIT("k"), SV_LIT("v"), &c, e));
     assert_int_equal(c.t, 1);
-    assert_int_equal(store_last(st).t, 1);
+    assert_int_equal(last_of(st).t, 1);
     OK(store_note_get(st, SV_LIT("k"), &note, e));
     store_close(other);
     store_close(st);
@@ -115,6 +164,70 @@ static void entries_name_the_newest(struct store *st, size_t n)
         assert_true(sv_eq_cstr(h.value, "value1") && h.t == v.t);
     }
     assert_int_equal(store_index_next(c, &h, &why), ERR_EOF);
+}
+
+static struct store_bulk *handed(struct store *from, struct store *to, const char *id,
+                                 struct buf *text)
+{
+    struct store_bulk *b = load(from, (const char *[]){ id }, 1), *out;
+    buf_clear(text);
+    OK(store_bulk_hand_over(b, text, e));
+    store_bulk_leave(&b);
+    assert_null(b);
+    OK(store_bulk_take_over(to, buf_sv(text), &out, e));
+    return out;
+}
+
+TEST(postgres_loads, what_one_process_has_filled_another_one_publishes_or_gives_up)
+{
+    (void)state;
+    char uri[256], spoilt[256];
+    struct store *st = open_new(uri), *other;
+    struct store_bulk *b, *none = NULL;
+    struct store_commit c;
+    struct err why;
+    CLEANUP_BUF struct buf text = BUF_INIT(1000);
+    OK(store_open(env, uri, false, &other, e));
+    b = handed(st, other, "a", &text);
+    assert_int_equal(count(st), 0);
+    OK(store_bulk_publish(&b, SV_NONE, SV_NONE, &c, e));
+    assert_int_equal(c.t, 1);
+    assert_int_equal(count(st), 1);
+    /* it is not there twice */
+    FAILS(ERR_NOT_FOUND, store_bulk_take_over(other, buf_sv(&text), &none, e));
+    const long rows = pg_sql(uri, ROWS);
+    store_bulk_abort(handed(st, other, "b", &text));
+    assert_int_equal(pg_sql(uri, ROWS), rows);
+    FAILS(ERR_NOT_FOUND, store_bulk_take_over(other, buf_sv(&text), &none, e));
+    /* a known id, and a load with nothing in it */
+    b = handed(st, other, "a", &text);
+    OK(store_bulk_publish(&b, SV_NONE, SV_NONE, &c, e));
+    assert_int_equal(c.t, 2);
+    assert_int_equal(count(st), 1);
+    OK(store_bulk_begin(st, &b, e));
+    OK(store_bulk_fill(b, NULL, 0, e));
+    buf_clear(&text);
+    OK(store_bulk_hand_over(b, &text, e));
+    store_bulk_leave(&b);
+    OK(store_bulk_take_over(other, buf_sv(&text), &b, e));
+    OK(store_bulk_publish(&b, SV_LIT("k"), SV_LIT("v"), &c, e));
+    assert_int_equal(c.t, 2);
+    /* a number that came again, for another load */
+    b = load(st, (const char *[]){ "d" }, 1);
+    buf_clear(&text);
+    OK(store_bulk_hand_over(b, &text, e));
+    (void)snprintf(spoilt, sizeof spoilt, "%.*s", SV_FMT(buf_sv(&text)));
+    char *who = strchr(spoilt, ' ') + 1;
+    *who = *who == '0' ? '1' : '0';
+    FAILS(ERR_NOT_FOUND, store_bulk_take_over(other, sv_from(spoilt), &none, e));
+    store_bulk_abort(b);
+    static const char *const damaged[] = { "", "1", "1 2 3 4 5", "x" };
+    for (size_t i = 0; i < 4; i++)
+        assert_int_equal(store_bulk_take_over(other, sv_from(damaged[i]), &none, &why),
+                         ERR_CORRUPT);
+    store_close(other);
+    store_close(st);
+    pg_drop(uri);
 }
 
 /* In either order of publication, and with a commit in between: one number, ranks by t, sums. */
@@ -161,6 +274,105 @@ TEST(postgres_loads, two_that_bring_one_new_id_agree_on_its_number_and_the_sums_
     (void)state;
     for (unsigned i = 0; i < 4; i++)
         share(i & 1, i & 2);
+}
+
+/* Those that are looked for are new; one that is not has a number. */
+TEST(postgres_loads, a_known_id_among_many_new_ones_keeps_its_number)
+{
+    (void)state;
+    char uri[256], text[128];
+    static char names[MANY][16];
+    static struct store_bulk_item items[MANY];
+    struct store *st = open_new(uri);
+    struct store_commit c;
+    struct store_version v;
+    store_number before, now;
+    CLEANUP(arena_free) struct arena *a = arena_new(1 << 20);
+    for (unsigned i = 0; i < MANY; i++) {
+        (void)snprintf(names[i], sizeof names[i], "m%04u", i);
+        items[i] = (struct store_bulk_item){
+            .type = patient, .id = sv_from(names[i]), .body = body_of(1, text), .seq = i
+        };
+    }
+    struct store_bulk *b = load(st, (const char *[]){ names[1] }, 1);
+    OK(store_bulk_publish(&b, SV_NONE, SV_NONE, &c, e));
+    OK(store_number_of(st, patient, SV_LIT("m0001"), &before, e));
+    OK(store_bulk_begin(st, &b, e));
+    OK(store_bulk_fill(b, items, MANY, e));
+    OK(store_bulk_publish(&b, SV_NONE, SV_NONE, &c, e));
+    OK(store_number_of(st, patient, SV_LIT("m0001"), &now, e));
+    assert_true(before == now);
+    assert_int_equal(count(st), MANY);
+    for (unsigned i = 0; i < MANY; i++) {
+        OK(store_get(st, patient, sv_from(names[i]), STORE_NOW, a, &v, e));
+        assert_int_equal(v.version, i == 1 ? 2 : 1);
+        assert_int_equal(v.t, c.t);
+        arena_reset(a);
+    }
+    assert_int_equal(pg_sql(uri, "select count(*) from ids"), MANY);
+    store_close(st);
+    pg_drop(uri);
+}
+
+struct writer {
+    struct store *st;
+    struct store_write w[2];
+    struct store_commit c;
+    atomic_bool done;
+};
+
+static void *write_both(void *arg)
+{
+    struct writer *x = arg;
+    THREAD_OK(store_commit(x->st, x->w, 2, &x->c, e));
+    atomic_store(&x->done, true);
+    return NULL;
+}
+
+/* A load gives an id its number while a commit that brings it is under way. */
+TEST(postgres_loads, a_commit_takes_the_number_that_a_load_gave_meanwhile)
+{
+    (void)state;
+    char uri[256], text[128], sql[256], conninfo[256];
+    struct writer x = { .st = open_new(uri) };
+    store_number of_a, of_b;
+    pthread_t t;
+    const long b = pg_sql(uri, "select nextval('load_no')");
+    const store_number theirs = number_make((uint64_t)b, patient, 7);
+    (void)snprintf(conninfo, sizeof conninfo, "%.*s", (int)(strrchr(uri, '/') - uri), uri);
+    PGconn *load = PQconnectdb(conninfo);
+    (void)snprintf(sql, sizeof sql,
+                   "begin; insert into fl_%s.ids(number, type, id) values (%" PRIu64 ", %u, 'b')",
+                   strrchr(uri, '/') + 1, theirs, (unsigned)patient);
+    PQclear(PQexec(load, sql));
+    assert_int_equal(PQtransactionStatus(load), PQTRANS_INTRANS);
+    for (unsigned i = 0; i < 2; i++) {
+        x.w[i] = (struct store_write){ .type = patient, .id = i ? SV_LIT("b") : SV_LIT("a") };
+        x.w[i].index = sv_make(entry, sizeof entry);
+        x.w[i].body = body_of(1, text);
+    }
+    assert_int_equal(pthread_create(&t, NULL, write_both, &x), 0);
+    while (!atomic_load(&x.done) &&
+           pg_sql(uri, "select count(*) from pg_stat_activity where wait_event = 'transactionid' "
+                       "and query like '%insert into ids%'") == 0)
+        (void)sched_yield();
+    assert_false(atomic_load(&x.done));
+    PQclear(PQexec(load, "commit"));
+    PQfinish(load);
+    pthread_join(t, NULL);
+    assert_threads_were_fine();
+    OK(store_number_of(x.st, patient, SV_LIT("a"), &of_a, e));
+    OK(store_number_of(x.st, patient, SV_LIT("b"), &of_b, e));
+    assert_true(of_b == theirs && of_a != theirs);
+    assert_int_equal(x.c.t, 1);
+    assert_int_equal(last_of(x.st).t, 1);
+    assert_int_equal(count(x.st), 2);
+    assert_int_equal(pg_sql(uri, "select count(*) from versions"), 2);
+    assert_int_equal(pg_sql(uri, "select count(*) from changes"), 2);
+    assert_int_equal(pg_sql(uri, "select count(*) from commits"), 1);
+    entries_name_the_newest(x.st, 2);
+    store_close(x.st);
+    pg_drop(uri);
 }
 
 /* Of a load each, and of those that are not published none. */
@@ -245,8 +457,13 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(postgres_loads, a_load_that_is_given_up_leaves_no_row),
+        T(postgres_loads, a_load_without_a_resource_leaves_no_row_when_it_is_published),
+        T(postgres_loads, a_load_is_given_up_behind_the_one_who_has_its_row),
+        T(postgres_loads, what_one_process_has_filled_another_one_publishes_or_gives_up),
         T(postgres_loads, who_publishes_behind_his_lease_is_told_so_and_nothing_is_seen),
         T(postgres_loads, two_that_bring_one_new_id_agree_on_its_number_and_the_sums_are_right),
+        T(postgres_loads, a_known_id_among_many_new_ones_keeps_its_number),
+        T(postgres_loads, a_commit_takes_the_number_that_a_load_gave_meanwhile),
         T(postgres_loads, sums_of_many_rows_are_folded_when_an_import_ends),
         T(postgres_loads, a_giant_stands_in_pieces_and_comes_whole_light_and_in_its_place),
     };

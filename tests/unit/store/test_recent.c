@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "base/rng.h"
 #include "store/checking.h"
+#include "store/last.h"
 #include "store/store.h"
 #include "store/threads.h"
 
@@ -200,7 +201,7 @@ static void *read_on(void *arg)
     char id[16];
     for (unsigned i = 0; !atomic_load(&r->stop); i = (i + 1) % IDS) {
         uint64_t least = atomic_load(&r->written[i]), v, at_t, n, again;
-        uint64_t t = store_last(r->st).t;
+        uint64_t t = last_of(r->st).t;
         THREAD_OK(read_number(r->st, id_of(i, id), t, &at_t, &v, e));
         THREAD_OK(read_number(r->st, id_of(i, id), STORE_NOW, &n, &v, e));
         THREAD_TRUE(at_t >= least);

@@ -105,6 +105,19 @@ TEST(records, those_opened_to_read_are_read_and_nothing_is_made)
     OK(file_remove_tree(dir, e));
 }
 
+TEST(records, what_is_chosen_once_stays)
+{
+    (void)state;
+    struct records *r = open_at(NULL);
+    for (unsigned i = 0; i < 2; i++) {
+        CLEANUP_BUF struct buf b = BUF_INIT(10);
+        OK(records_once(r, SV_LIT("k"), i ? SV_LIT("other") : SV_LIT("first"), &b, e));
+        assert_true(sv_eq_cstr(buf_sv(&b), "first"));
+    }
+    assert_false(records_shared(r));
+    records_close(r);
+}
+
 #define KEYS    200u
 #define THREADS 4u
 
@@ -146,7 +159,10 @@ TEST(records, of_those_who_put_if_absent_one_wins)
     records_close(shared);
 }
 
+/* The one that forks comes first: RocksDB's threads stay, and ThreadSanitizer lets a process that
+ * was forked beside threads begin no others. */
 TEST_MAIN(T(records, an_unsynced_one_outlives_a_process_that_ends_without_a_word),
+          T(records, what_is_chosen_once_stays),
           T(records, a_folder_that_has_lost_its_list_of_files_is_refused_and_stays),
           T(records, those_opened_to_read_are_read_and_nothing_is_made),
           T(records, of_those_who_put_if_absent_one_wins))

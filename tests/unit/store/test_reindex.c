@@ -5,6 +5,7 @@
 
 #include "base/file.h"
 #include "store/age.h"
+#include "store/last.h"
 #include "store/store.h"
 
 #include <unistd.h>
@@ -237,7 +238,7 @@ TEST(reindex, every_version_gets_its_entries)
     st = open_it(false);
     assert_int_equal(store_index_form(st), SEARCH_INDEX_FORM);
     assert_int_equal(heard.n_told, 0);
-    assert_int_equal(store_last(st).t, t);
+    assert_int_equal(last_of(st).t, t);
     store_close(st);
     buf_done(&before.rows);
     buf_done(&aged.rows);

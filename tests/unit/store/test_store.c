@@ -9,6 +9,7 @@
 #include "fhir/envelope.h"
 #include "store/checking.h"
 #include "store/comparing.h"
+#include "store/last.h"
 #include "store/postgres.h"
 #include "store/store.h"
 #include "store/threads.h"
@@ -83,7 +84,7 @@ static void versions_and_time(struct store *st)
     struct store_commit c1, c2, c3, c4;
     struct arena *a = arena_new(1 << 20);
     struct store_version v;
-    assert_int_equal(store_last(st).t, 0);
+    assert_int_equal(last_of(st).t, 0);
     OK(put(st, patient, "a", 1, &(struct store_write){ .method = STORE_METHOD_CREATE }, &c1, e));
     OK(put(st, patient, "a", 2, &(struct store_write){ .method = STORE_METHOD_UPDATE }, &c2, e));
     OK(put(st, patient, "a", 0, &(struct store_write){ .method = STORE_METHOD_DELETE }, &c3, e));
@@ -160,10 +161,10 @@ static void conditions(struct store *st)
     two[1] = (struct store_write){ .type = patient,
                                    .id = SV_LIT("nobody"),
                                    .method = STORE_METHOD_DELETE };
-    uint64_t before = store_last(st).t;
+    uint64_t before = last_of(st).t;
     /* all or none */
     FAILS(ERR_NOT_FOUND, store_commit(st, two, 2, &c, e));
-    assert_int_equal(store_last(st).t, before);
+    assert_int_equal(last_of(st).t, before);
     struct arena *a = arena_new(1 << 20);
     struct store_version v;
     FAILS(ERR_NOT_FOUND, store_get(st, patient, SV_LIT("d"), STORE_NOW, a, &v, e));
@@ -221,7 +222,7 @@ static void bulk_is_invisible_until_published(struct store *st)
     OK(store_bulk_begin(st, &one, e));
     OK(store_bulk_fill(one, items, 2, e));
     store_bulk_abort(one);
-    assert_int_equal(store_last(st).t, 3);
+    assert_int_equal(last_of(st).t, 3);
     buf_done(&b);
     buf_done(&note);
 }
@@ -480,7 +481,7 @@ static void *write_for_ever(void *arg)
                                   .index = plain_index(patient) };
         struct store_commit c;
         THREAD_OK(store_commit(w->st, &wr, 1, &c, e));
-        THREAD_TRUE(store_last(w->st).t >= c.t);
+        THREAD_TRUE(last_of(w->st).t >= c.t);
         if (i % 17 == 0) {
             struct store_bulk *b;
             struct store_bulk_item it = { patient, sv_from(id), wr.body, 0, wr.index };
@@ -610,8 +611,8 @@ TEST(store, what_was_acknowledged_survives_kill_9)
         if (t)
             assert_checked(env, dir);
         OK(store_open(env, dir, true, &st, e));
-        assert_in_range(store_last(st).t, t, t + 1);
-        t = store_last(st).t;
+        assert_in_range(last_of(st).t, t, t + 1);
+        t = last_of(st).t;
         struct buf note = BUF_INIT(64), b = BUF_INIT(1 << 24);
         uint64_t noted = 0;
         if (n)
@@ -628,7 +629,7 @@ TEST(store, what_was_acknowledged_survives_kill_9)
             sum += v.version;
         store_cursor_close(c);
         /* one version per commit, none lost, none doubled */
-        assert_int_equal(sum, store_last(st).t);
+        assert_int_equal(sum, last_of(st).t);
         buf_done(&note);
         buf_done(&b);
         store_close(st);

@@ -16,6 +16,11 @@ static void put(char *dst, uint64_t v, unsigned bytes)
         dst[i] = (char)(v >> (8 * (bytes - 1 - i)));
 }
 
+void pg_single(char dst[PG_SINGLE], int64_t v)
+{
+    put(dst, (uint64_t)v, PG_SINGLE);
+}
+
 void pg_array_init(struct pg_array *a, pg_element of, size_t max_bytes)
 {
     *a = (struct pg_array){ .of = of, .b = BUF_INIT(max_bytes + ARRAY_HEAD) };

@@ -17,7 +17,10 @@ MUST_USE err_code pg_array_add_int(struct pg_array *a, int64_t v, struct err *e)
 MUST_USE err_code pg_array_add(struct pg_array *a, sv v, struct err *e); /* ptr NULL: NULL */
 /* b is what a statement takes. Nothing can be added any more. */
 MUST_USE err_code pg_array_end(struct pg_array *a, struct err *e);
+/* A bigint that is no array, as an argument. */
+#define PG_SINGLE 8u
+void pg_single(char dst[PG_SINGLE], int64_t v);
 /* As pg_ask(), with arguments that are binary, all of them. */
-#define PG_ARGS_MOST 20u
+#define PG_ARGS_MOST 32u
 MUST_USE err_code pg_ask_binary(PGconn *c, const char *sql, unsigned n, const sv *args,
                                 const char *doing, PGresult **out, struct err *e);

@@ -30,7 +30,9 @@ struct pg_waiter {
     struct pg_waiter *next;
     struct store_write *writes;
     size_t n;
+    struct store_still *still; /* NULL: it depends on versions alone */
     char who[37]; /* tells this commit from all others, when it is written a second time */
+    const int64_t *again_ms; /* of pg_commit_again(): its instant; NULL: the clock's */
     struct store_commit out;
     err_code rc;
     struct err why;
@@ -44,23 +46,32 @@ struct pg_group {
     struct pg_write *rows;     /* of all of its waiters, by type and id */
     struct pg_write **as_came; /* the same */
     size_t n;
+    bool whole; /* all of its waiters, or none */
     struct pg_clock clock;
 };
 
 /* ---- commit.c ---- */
-/* Sets rc, why and out of each. */
-void pg_write_group(struct pg *p, struct pg_waiter *first);
+/* Sets rc, why and out of each. whole: all of them are written, or none. */
+void pg_write_group(struct pg *p, struct pg_waiter *first, bool whole);
 
 /* ---- look.c ---- all within the group's transaction, the clock row locked */
 /* What is current of each row's resource. */
 MUST_USE err_code pg_look_current(PGconn *c, struct pg_group *g, struct err *e);
-/* Numbers and rows of ids for those that have none, of waiters that are well (I8). */
-MUST_USE err_code pg_look_numbers(struct pg *p, PGconn *c, struct pg_group *g, struct err *e);
+/* Numbers for those that have none, of waiters that are well (I8); pg_write_rows() makes their rows
+ * of ids. */
+MUST_USE err_code pg_look_numbers(struct pg *p, struct pg_group *g, struct err *e);
+/* A load came between with a row of ids for some: its numbers hold. All have a row now. */
+MUST_USE err_code pg_look_again(PGconn *c, struct pg_group *g, struct err *e);
+/* Loads under way whose numbers the group uses learn of it. */
+MUST_USE err_code pg_look_shared(PGconn *c, const struct pg_group *g, struct err *e);
 /* There is room in the block of births for so many more of any type; before the transaction. */
 MUST_USE err_code pg_look_room(struct pg *p, PGconn *c, size_t n, struct err *e);
 /* What the group's commits replace, taken away from the sums. */
 MUST_USE err_code pg_look_replaced(PGconn *c, struct pg_group *g, struct tally *t, struct err *e);
 
 /* ---- write.c ---- */
-/* Rows of those waiters that are well; out is set. */
-MUST_USE err_code pg_write_rows(PGconn *c, struct pg_group *g, struct err *e);
+/* Rows of those waiters that are well, whose out is set, what sums grow by, and the clock.
+ * *all_new false: some of the new ids have a row by now, and all that was written are rows of the
+ * others. */
+MUST_USE err_code pg_write_rows(PGconn *c, struct pg_group *g, const struct tally *sums,
+                                bool *all_new, struct err *e);

@@ -6,6 +6,7 @@
  * for ever. */
 #include "store/postgres/commit/commit_private.h"
 #include "store/postgres/pick.h"
+#include "store/postgres/read_private.h"
 
 #define OLD_BATCH 256u
 #define OLD_WHOLE "65536" /* bytes of a replaced body that comes with others */
@@ -61,7 +62,8 @@ err_code pg_look_current(PGconn *c, struct pg_group *g, struct err *e)
         w->number = (store_number)pg_i64(r, i, 1);
         w->n = pg_i64(r, i, 2);
         w->version = (uint64_t)pg_i64(r, i, 3);
-        w->deleted = w->version && pg_i64(r, i, 4) == STORE_METHOD_DELETE;
+        w->deleted =
+            w->version && (pg_i64(r, i, 4) == STORE_METHOD_DELETE || pg_i64(r, i, 4) == PG_HOLLOW);
         w->body_len = (size_t)pg_i64(r, i, 5);
     }
     PQclear(r);
@@ -73,6 +75,7 @@ err_code pg_look_current(PGconn *c, struct pg_group *g, struct err *e)
 err_code pg_look_room(struct pg *p, PGconn *c, size_t n, struct err *e)
 {
     bool room = p->births.b != 0;
+    int64_t started_us;
     for (size_t i = 0; i < STORE_TYPES && room; i++)
         room = n <= NUMBER_K_MOST && p->births.given[i] <= NUMBER_K_MOST - n;
     if (room)
@@ -81,58 +84,30 @@ err_code pg_look_room(struct pg *p, PGconn *c, size_t n, struct err *e)
     char text[24];
     const char *args[] = { text };
     PGresult *r;
+    TRY(pg_server_started(c, &started_us, e));
     TRY(pg_next_b(c, &b, e));
     (void)snprintf(text, sizeof text, "%" PRIu64, b);
     /* plan.c wants to know it */
     TRY(pg_ask(c, "insert into blocks(b) values ($1)", 1, args, COMMITTING, &r, e));
     PQclear(r);
     p->births = (struct number_source){ .b = b };
+    p->births_us = started_us;
     return ERR_OK;
 }
 
-/* Rows of ids for the new ones. *n_made: how many there were not yet. */
-static err_code insert_ids(PGconn *c, const struct pg_group *g, size_t *n_made, struct err *e)
+err_code pg_look_numbers(struct pg *p, struct pg_group *g, struct err *e)
 {
-    struct pg_array types, ids, numbers;
-    PGresult *r = NULL;
-    err_code rc = ERR_OK;
-    pg_array_init(&types, PG_INT2, ARRAY_BYTES(g->n, 2));
-    pg_array_init(&ids, PG_TEXT, ARRAY_BYTES(g->n, FHIR_ID_MAX));
-    pg_array_init(&numbers, PG_INT8, ARRAY_BYTES(g->n, 8));
-    for (size_t i = 0; i < g->n && rc == ERR_OK; i++) {
-        const struct pg_write *w = &g->rows[i];
+    for (size_t i = 0; i < g->n; i++) {
+        struct pg_write *w = &g->rows[i];
         if (w->has_row || w->of->rc != ERR_OK)
             continue;
-        rc = pg_array_add_int(&types, w->w->type, e);
-        if (rc == ERR_OK)
-            rc = pg_array_add(&ids, w->w->id, e);
-        if (rc == ERR_OK)
-            rc = pg_array_add_int(&numbers, (int64_t)w->number, e);
+        if (!number_next(&p->births, w->w->type, &w->number))
+            return ERR(e, ERR_INTERNAL, "a block of births has no number left");
     }
-    if (rc == ERR_OK)
-        rc = pg_array_end(&types, e);
-    if (rc == ERR_OK)
-        rc = pg_array_end(&ids, e);
-    if (rc == ERR_OK)
-        rc = pg_array_end(&numbers, e);
-    const sv args[] = { buf_sv(&types.b), buf_sv(&ids.b), buf_sv(&numbers.b) };
-    if (rc == ERR_OK)
-        rc = pg_ask_binary(c,
-                           "insert into ids(type, id, number) select * from "
-                           "unnest($1::smallint[], $2::text[], $3::bigint[]) on conflict do "
-                           "nothing",
-                           3, args, COMMITTING, &r, e);
-    if (rc == ERR_OK)
-        *n_made = (size_t)strtoull(PQcmdTuples(r), NULL, 10);
-    PQclear(r);
-    pg_array_done(&types);
-    pg_array_done(&ids);
-    pg_array_done(&numbers);
-    return rc;
+    return ERR_OK;
 }
 
-/* A load came between with a row for some: its numbers hold. */
-static err_code read_again(PGconn *c, struct pg_group *g, struct err *e)
+err_code pg_look_again(PGconn *c, struct pg_group *g, struct err *e)
 {
     PGresult *r;
     TRY(ask_ids(c, g,
@@ -141,30 +116,16 @@ static err_code read_again(PGconn *c, struct pg_group *g, struct err *e)
                 &r, e));
     for (int i = 0; i < PQntuples(r); i++) {
         struct pg_write *w = &g->rows[(size_t)pg_i64(r, i, 0) - 1];
-        const store_number number = (store_number)pg_i64(r, i, 1);
-        w->has_row |= w->number != number;
-        w->number = number;
+        w->number = (store_number)pg_i64(r, i, 1);
+        w->has_row = true;
     }
     PQclear(r);
     return ERR_OK;
 }
 
-err_code pg_look_numbers(struct pg *p, PGconn *c, struct pg_group *g, struct err *e)
+/* A number without a version can be of a load that is under way. */
+err_code pg_look_shared(PGconn *c, const struct pg_group *g, struct err *e)
 {
-    size_t n_new = 0, n_made = 0;
-    for (size_t i = 0; i < g->n; i++) {
-        struct pg_write *w = &g->rows[i];
-        if (w->has_row || w->of->rc != ERR_OK)
-            continue;
-        if (!number_next(&p->births, w->w->type, &w->number))
-            return ERR(e, ERR_INTERNAL, "a block of births has no number left");
-        n_new++;
-    }
-    if (n_new)
-        TRY(insert_ids(c, g, &n_made, e));
-    if (n_made < n_new)
-        TRY(read_again(c, g, e));
-    /* a number without a version can be of a load that is under way */
     for (size_t i = 0; i < g->n; i++) {
         const struct pg_write *w = &g->rows[i];
         if (w->of->rc == ERR_OK && w->has_row && w->version == 0)
@@ -201,10 +162,21 @@ static err_code take_one(PGconn *c, const struct pg_write *w, struct tally *t, s
     return tally_version(t, w->w->type, buf_sv(&old), -1, e);
 }
 
+static err_code packed_body(struct pg_pack *pack, const PGresult *r, int at, store_number number,
+                            sv *json, struct err *e)
+{
+    struct pg_row row;
+    TRY(pg_pack_open(pack, r, at, 2, e));
+    TRY(pg_pack_find(pack, number, pack->first, &row, e));
+    *json = row.body.json;
+    return ERR_OK;
+}
+
 static err_code take_batch(PGconn *c, const struct pg_write *const *some, size_t n, struct tally *t,
                            struct err *e)
 {
     struct pg_array types, numbers, ns;
+    struct pg_pack pack = { 0 };
     PGresult *r = NULL;
     err_code rc = ERR_OK;
     pg_array_init(&types, PG_INT2, ARRAY_BYTES(n, 2));
@@ -226,19 +198,26 @@ static err_code take_batch(PGconn *c, const struct pg_write *const *some, size_t
     const sv args[] = { buf_sv(&types.b), buf_sv(&numbers.b), buf_sv(&ns.b) };
     if (rc == ERR_OK)
         rc = pg_ask_binary(c,
-                           "select o.i, v.body from unnest($1::smallint[], $2::bigint[], "
-                           "$3::bigint[]) with ordinality o(type, number, n, i) join versions v "
-                           "on v.type = o.type and v.number = o.number and v.n = o.n where "
-                           "v.body_len <= " OLD_WHOLE " and v.body is not null",
+                           "select p.i, v.body, k.first, k.count, k.raw_len, k.body from "
+                           "unnest($1::smallint[], $2::bigint[], $3::bigint[]) with ordinality "
+                           "p(type, number, n, i)" PG_STORED(
+                               "p.type", "p.number") "where k.first "
+                                                     "is not null or (v.body_len <= " OLD_WHOLE
+                                                     " and v.body is not null)",
                            3, args, COMMITTING, &r, e);
     bool *came = calloc(n ? n : 1, sizeof *came);
     if (came == NULL)
         abort();
     for (int i = 0; r && i < PQntuples(r) && rc == ERR_OK; i++) {
         const size_t k = (size_t)pg_i64(r, i, 0) - 1;
+        sv json = pg_bytes(r, i, 1);
         came[k] = true;
-        rc = tally_version(t, some[k]->w->type, pg_bytes(r, i, 1), -1, e);
+        if (json.ptr == NULL)
+            rc = packed_body(&pack, r, i, some[k]->number, &json, e);
+        if (rc == ERR_OK)
+            rc = tally_version(t, some[k]->w->type, json, -1, e);
     }
+    pg_pack_done(&pack);
     PQclear(r);
     for (size_t i = 0; i < n && rc == ERR_OK; i++)
         if (!came[i])

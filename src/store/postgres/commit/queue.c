@@ -3,7 +3,9 @@
  * The first of them becomes the leader: it takes those that wait and writes their commits as one
  * transaction, while the next group gathers. Each waiter has its own condition; a leader wakes
  * those it wrote for and the next leader, nobody else. Two waiters that write the same resource
- * never share a group, so that each sees the state that the other left. */
+ * never share a group, so that each sees the state that the other left. One whose commit depends on
+ * something that it has read is the first of its group: what it depends on is asked for by its own
+ * thread, and no commit of the group comes before its own. */
 #include "store/postgres/commit/commit_private.h"
 
 #define GROUP_MAX_WAITERS 256u
@@ -29,11 +31,13 @@ static size_t slot_of(const struct group_set *g, uint64_t h)
     return k;
 }
 
-/* False when one of the waiter's resources (or one of the same hash) is in the group, or it is
- * full. Nothing is added then. */
+/* False when one of the waiter's resources (or one of the same hash) is in the group, the group is
+ * full, or the waiter must be the first. Nothing is added then. */
 static bool claim(struct group_set *g, const struct pg_waiter *w)
 {
     size_t bytes = 0;
+    if (g->n && w->still)
+        return false;
     for (size_t i = 0; i < w->n; i++)
         bytes += w->writes[i].body.json.len + w->writes[i].index.len;
     if (g->n && g->bytes + bytes > GROUP_MAX_BYTES)
@@ -80,7 +84,7 @@ static void lead_locked(struct pg *p, struct pg_queue *q)
     struct pg_waiter *group = take_group_locked(q, set);
     pthread_mutex_unlock(&q->lock);
     free(set);
-    pg_write_group(p, group);
+    pg_write_group(p, group, false);
     pthread_mutex_lock(&q->lock);
     for (struct pg_waiter *w = group, *next; w; w = next) {
         /* a waiter may be gone once it is done and the lock is free */
@@ -93,12 +97,12 @@ static void lead_locked(struct pg *p, struct pg_queue *q)
         pthread_cond_signal(&q->head->wake);
 }
 
-err_code pg_commit(struct store *st, struct store_write *writes, size_t n, struct store_commit *out,
-                   struct err *e)
+err_code pg_commit_if(struct store *st, struct store_write *writes, size_t n,
+                      struct store_still *still, struct store_commit *out, struct err *e)
 {
     struct pg *p = (struct pg *)st;
     struct pg_queue *q = &p->queue;
-    struct pg_waiter me = { .writes = writes, .n = n };
+    struct pg_waiter me = { .writes = writes, .n = n, .still = still };
     rng_uuid(me.who);
     pthread_cond_init(&me.wake, NULL);
     pthread_mutex_lock(&q->lock);
@@ -118,4 +122,34 @@ err_code pg_commit(struct store *st, struct store_write *writes, size_t n, struc
         return err_pass(e, &me.why);
     *out = me.out;
     return ERR_OK;
+}
+
+err_code pg_commit(struct store *st, struct store_write *writes, size_t n, struct store_commit *out,
+                   struct err *e)
+{
+    return pg_commit_if(st, writes, n, NULL, out, e);
+}
+
+/* Nobody else writes, so nobody stands in the queue. */
+err_code pg_commit_again(struct store *st, struct store_again *commits, size_t n, struct err *e)
+{
+    struct pg_waiter *all = calloc(n, sizeof *all);
+    err_code rc = ERR_OK;
+    if (all == NULL)
+        abort();
+    for (size_t i = 0; i < n; i++) {
+        all[i].next = i + 1 < n ? &all[i + 1] : NULL;
+        all[i].writes = commits[i].writes;
+        all[i].n = commits[i].n;
+        all[i].again_ms = &commits[i].instant_ms;
+        rng_uuid(all[i].who);
+    }
+    pg_write_group((struct pg *)st, all, true);
+    for (size_t i = 0; i < n; i++) {
+        commits[i].out = all[i].out;
+        if (all[i].rc != ERR_OK && rc == ERR_OK)
+            rc = err_pass(e, &all[i].why);
+    }
+    free(all);
+    return rc;
 }

@@ -9,16 +9,25 @@
  * What crashes leave are rows of loads that stand in `open_loads` with a lease that has passed.
  * Whoever begins a load clears one such load away. Both the janitor and the publication take the
  * row of open_loads, so a publication that comes too late finds none and fails. */
+#include "base/rng.h"
 #include "store/postgres/read_private.h"
 #include "store/postgres/write_private.h"
 
 #define PUBLISHING "publishing a bulk load"
 #define CLEARING   "clearing a bulk load away"
 
+/* Others wait for a row of open_loads, so whoever is frozen with one is ended soon. */
+#define ROW_TAKEN "set local idle_in_transaction_session_timeout = '10s'"
+/* So who waits for such a row waits no longer than this: that, and the statement before. */
+#define WAIT_FOR_ROW "; set local lock_timeout = '20s'"
+
+#define ABORT_TRIES 2u /* the first connection may have ended */
+
 struct pg_bulk {
     struct store_bulk base;
     struct pg *p;
     uint64_t b, count;
+    char who[37]; /* its own; a number of a database that went back can come twice */
     bool filled, known, published;
 };
 
@@ -33,6 +42,9 @@ static err_code remove_load(PGconn *conn, const char *load, struct err *e)
         "and p.n = -$1::bigint",
         "delete from versions v using changes c where c.n = -$1::bigint and v.type = c.type and "
         "v.number = c.number and v.n = -$1::bigint",
+        "delete from packs k using generate_series(1, 255) t where k.type = t::smallint and "
+        "k.first >= (($1::bigint << 28) + (t::bigint << 20)) and k.first < (($1::bigint << 28) + "
+        "(t::bigint << 20)) + 1048576",
         "delete from counts where n = -$1::bigint",
         "delete from fences where load = $1::bigint",
         "delete from changes where n = -$1::bigint",
@@ -47,25 +59,78 @@ static err_code remove_load(PGconn *conn, const char *load, struct err *e)
     return ERR_OK;
 }
 
-/* A load whose lease has passed, if there is one that nobody else is clearing or publishing. only:
- * this one, whatever its lease; NULL: any. */
-static err_code clear_one(PGconn *conn, const char *only, struct err *e)
+/* In a transaction: the load that `which` finds. */
+static err_code clear_found(PGconn *conn, const char *which, const char *only, const char *who,
+                            struct err *e)
 {
-    const char *args[] = { only };
+    const char *args[] = { only, who };
     PGresult *r;
     char load[24] = "";
-    TRY(pg_do(conn, "begin", CLEARING, e));
-    TRY(pg_ask(conn,
-               "select load from open_loads where case when $1::bigint is null then until < "
-               "clock_timestamp() else load = $1::bigint end order by load limit 1 for update "
-               "skip locked",
-               1, args, CLEARING, &r, e));
+    TRY(pg_ask(conn, which, who ? 2 : only ? 1 : 0, args, CLEARING, &r, e));
     if (PQntuples(r) == 1)
         (void)snprintf(load, sizeof load, "%" PRId64, pg_i64(r, 0, 0));
     PQclear(r);
     if (load[0])
         TRY(remove_load(conn, load, e));
     return pg_do(conn, "commit", CLEARING, e);
+}
+
+/* A load whose lease has passed, if there is one that nobody else is clearing or publishing. */
+static err_code clear_late(PGconn *conn, struct err *e)
+{
+    TRY(pg_do(conn, "begin; " ROW_TAKEN, CLEARING, e));
+    return clear_found(conn,
+                       "select load from open_loads where until < clock_timestamp() order by load "
+                       "limit 1 for update skip locked",
+                       NULL, NULL, e);
+}
+
+/* This one, whatever its lease, unless somebody has its row. */
+static err_code clear_free(PGconn *conn, const char *load, struct err *e)
+{
+    TRY(pg_do(conn, "begin; " ROW_TAKEN, CLEARING, e));
+    return clear_found(conn,
+                       "select load from open_loads where load = $1::bigint for update skip locked",
+                       load, NULL, e);
+}
+
+/* This one, behind whoever has its row: a load that found it shares a number, a publication whose
+ * answer was lost. Of a database that went back another load may have its number. */
+static err_code clear_own(PGconn *conn, const char *load, const char *who, struct err *e)
+{
+    TRY(pg_do(conn, "begin; " ROW_TAKEN WAIT_FOR_ROW, CLEARING, e));
+    static const char find[] =
+        "select load from open_loads where load = $1::bigint and who = $2::uuid for update";
+    return clear_found(conn, find, load, who, e);
+}
+
+/* One transaction that fills such a load meanwhile fails: its mark finds no row. */
+static err_code clear_all(PGconn *conn, struct err *e)
+{
+    PGresult *r;
+    err_code rc = ERR_OK;
+    TRY(pg_ask(conn, "select load from open_loads order by load", 0, NULL, CLEARING, &r, e));
+    for (int i = 0; i < PQntuples(r) && rc == ERR_OK; i++) {
+        char load[24];
+        (void)snprintf(load, sizeof load, "%" PRId64, pg_i64(r, i, 0));
+        rc = clear_free(conn, load, e);
+    }
+    PQclear(r);
+    TRY(rc);
+    TRY(pg_ask(conn, "select 1 from open_loads limit 1", 0, NULL, CLEARING, &r, e));
+    const bool left = PQntuples(r) > 0;
+    PQclear(r);
+    return left ? ERR(e, ERR_CONFLICT, "a bulk load is just being written") : ERR_OK;
+}
+
+err_code pg_loads_clear(struct store *st, struct err *e)
+{
+    struct pg *p = (struct pg *)st;
+    PGconn *conn;
+    TRY(pg_take(p, PG_LOAD, &conn, e));
+    err_code rc = clear_all(conn, e);
+    pg_give(p, PG_LOAD, conn);
+    return rc;
 }
 
 /* ---- filling ---- */
@@ -82,12 +147,13 @@ err_code pg_bulk_begin(struct store *st, struct store_bulk **out, struct err *e)
     PGconn *conn;
     PGresult *r;
     struct err why;
-    char load[24];
-    const char *args[] = { load };
+    char load[24], who[37];
+    const char *args[] = { load, who };
     uint64_t b = 0;
+    rng_uuid(who);
     TRY(pg_take(p, PG_LOAD, &conn, e));
     /* what cannot be cleared away now is no reason not to load */
-    IGNORE(clear_one(conn, NULL, &why));
+    IGNORE(clear_late(conn, &why));
     if (PQtransactionStatus(conn) != PQTRANS_IDLE) {
         pg_give(p, PG_LOAD, conn);
         TRY(pg_take(p, PG_LOAD, &conn, e));
@@ -95,10 +161,11 @@ err_code pg_bulk_begin(struct store *st, struct store_bulk **out, struct err *e)
     err_code rc = pg_next_b(conn, &b, e);
     (void)snprintf(load, sizeof load, "%" PRIu64, b);
     if (rc == ERR_OK)
-        rc = pg_ask(conn,
-                    "insert into open_loads(load, until) values ($1, clock_timestamp() + " PG_LEASE
-                    ")",
-                    1, args, PG_LOADING, &r, e);
+        rc = pg_ask(
+            conn,
+            "insert into open_loads(load, until, who) values ($1, clock_timestamp() + " PG_LEASE
+            ", $2::text::uuid)",
+            2, args, PG_LOADING, &r, e);
     if (rc == ERR_OK)
         PQclear(r);
     pg_give(p, PG_LOAD, conn);
@@ -109,8 +176,23 @@ err_code pg_bulk_begin(struct store *st, struct store_bulk **out, struct err *e)
     k->base.ops = st->ops;
     k->p = p;
     k->b = b;
+    memcpy(k->who, who, sizeof k->who);
     *out = &k->base;
     return ERR_OK;
+}
+
+/* Is it still the one that began? What follows on this connection is of the same server. */
+static err_code check_begun(const struct pg_bulk *k, PGconn *conn, struct err *e)
+{
+    char load[24];
+    const char *args[] = { load, k->who };
+    PGresult *r;
+    (void)snprintf(load, sizeof load, "%" PRIu64, k->b);
+    TRY(pg_ask(conn, "select 1 from open_loads where load = $1 and who = $2::text::uuid", 2, args,
+               PG_LOADING, &r, e));
+    const bool there = PQntuples(r) == 1;
+    PQclear(r);
+    return there ? ERR_OK : given_up(e);
 }
 
 /* In the transaction that has the rows. A server that fails between the beginning of the load and
@@ -121,6 +203,7 @@ static err_code mark_filled(struct pg_bulk *k, PGconn *conn, struct err *e)
     const char *args[] = { load };
     PGresult *r;
     (void)snprintf(load, sizeof load, "%" PRIu64, k->b);
+    TRY(pg_do(conn, ROW_TAKEN, PG_LOADING, e));
     TRY(pg_ask(conn, "update open_loads set filled = true where load = $1", 1, args, PG_LOADING, &r,
                e));
     const bool there = strcmp(PQcmdTuples(r), "1") == 0;
@@ -137,7 +220,9 @@ static err_code fill(struct pg_bulk *k, PGconn *conn, struct store_bulk_item *it
         abort();
     for (size_t i = 0; i < n; i++)
         tally_resource(&t, items[i].type, items[i].index, 1);
-    err_code rc = pg_load_numbers(conn, k->b, items, n, rows, &k->known, e);
+    err_code rc = check_begun(k, conn, e);
+    if (rc == ERR_OK)
+        rc = pg_load_numbers(conn, k->b, items, n, rows, &k->known, e);
     if (rc == ERR_OK)
         rc = pg_do(conn, "begin", PG_LOADING, e);
     if (rc == ERR_OK)
@@ -177,11 +262,13 @@ err_code pg_bulk_fill(struct store_bulk *base, struct store_bulk_item *items, si
 static err_code leave_open(PGconn *conn, struct pg_bulk *k, bool *shared, struct err *e)
 {
     char load[24];
-    const char *args[] = { load };
+    const char *args[] = { load, k->who };
     PGresult *r;
     (void)snprintf(load, sizeof load, "%" PRIu64, k->b);
-    TRY(pg_ask(conn, "delete from open_loads where load = $1 and filled returning shared", 1, args,
-               PUBLISHING, &r, e));
+    TRY(pg_ask(conn,
+               "delete from open_loads where load = $1 and who = $2::text::uuid and filled "
+               "returning shared",
+               2, args, PUBLISHING, &r, e));
     const bool there = PQntuples(r) == 1;
     *shared = there && pg_bytes(r, 0, 0).ptr[0];
     PQclear(r);
@@ -191,7 +278,7 @@ static err_code leave_open(PGconn *conn, struct pg_bulk *k, bool *shared, struct
 static err_code publish_one(PGconn *conn, struct pg_bulk *k, struct store_commit c, struct err *e)
 {
     char load[24], t[24], instant[24], count[24];
-    const char *args[] = { t, instant, load, count };
+    const char *args[] = { t, instant, load, count, k->who };
     bool shared;
     PGresult *r;
     (void)snprintf(load, sizeof load, "%" PRIu64, k->b);
@@ -199,8 +286,10 @@ static err_code publish_one(PGconn *conn, struct pg_bulk *k, struct store_commit
     (void)snprintf(instant, sizeof instant, "%" PRId64, c.instant_ms);
     (void)snprintf(count, sizeof count, "%" PRIu64, k->count);
     TRY(leave_open(conn, k, &shared, e));
-    TRY(pg_ask(conn, "insert into commits(t, instant_ms, load, count) values ($1, $2, $3, $4)", 4,
-               args, PUBLISHING, &r, e));
+    TRY(pg_ask(conn,
+               "insert into commits(t, instant_ms, load, count, who) values ($1, $2, $3, $4, "
+               "$5::text::uuid)",
+               5, args, PUBLISHING, &r, e));
     PQclear(r);
     if (!shared && !k->known)
         return ERR_OK;
@@ -211,15 +300,58 @@ static err_code publish_one(PGconn *conn, struct pg_bulk *k, struct store_commit
     return ERR_OK;
 }
 
-static err_code publish(PGconn *conn, struct store_bulk **bulks, size_t n, sv note_key, sv note,
+struct publication {
+    struct store_bulk **bulks;
+    size_t n;
+    sv note_key, note;
+    const int64_t *again_ms; /* the instant; NULL: the clock's */
+};
+
+/* What an earlier try has published, as the clock row is locked: that waits for the end of a
+ * transaction that is still under way. It is one, so its last load speaks for all. */
+static err_code find_published(PGconn *conn, const struct publication *x, bool *found,
+                               struct store_commit *out, struct err *e)
+{
+    const struct pg_bulk *last = NULL;
+    PGresult *r;
+    *found = false;
+    for (size_t i = 0; i < x->n; i++)
+        if (((struct pg_bulk *)x->bulks[i])->filled)
+            last = (struct pg_bulk *)x->bulks[i];
+    /* a note alone: it is written again */
+    if (last == NULL)
+        return ERR_OK;
+    const char *args[] = { last->who };
+    TRY(pg_ask(conn, "select t, instant_ms from commits where who = $1::text::uuid", 1, args,
+               PUBLISHING, &r, e));
+    *found = PQntuples(r) == 1;
+    if (*found)
+        *out = (struct store_commit){ (uint64_t)pg_i64(r, 0, 0), pg_i64(r, 0, 1) };
+    PQclear(r);
+    return ERR_OK;
+}
+
+/* *unknown: whether it is published; set, when an earlier try left it so. */
+static err_code publish(PGconn *conn, const struct publication *x, bool *unknown,
                         struct store_commit *out, struct err *e)
 {
     struct pg_clock clock;
     size_t n_full = 0;
-    TRY(pg_do(conn, "begin", PUBLISHING, e));
-    TRY(pg_clock_lock(conn, &clock, e));
-    for (size_t i = 0; i < n; i++) {
-        struct pg_bulk *k = (struct pg_bulk *)bulks[i];
+    bool found = false;
+    TRY(pg_clock_begin(conn, PUBLISHING, &clock, e));
+    /* it may have been waited for, so this comes behind it */
+    TRY(pg_lease_check(conn, x->bulks[0]->under, e));
+    if (*unknown)
+        TRY(find_published(conn, x, &found, out, e));
+    *unknown = false;
+    if (found) {
+        /* the standby may not have it: this is waited for */
+        TRY(pg_clock_set(conn, &clock, e));
+        return pg_clock_end(conn, &clock, PUBLISHING, unknown, e);
+    }
+    clock.now_ms = x->again_ms ? *x->again_ms : clock.now_ms;
+    for (size_t i = 0; i < x->n; i++) {
+        struct pg_bulk *k = (struct pg_bulk *)x->bulks[i];
         if (!k->filled)
             continue;
         clock.last = pg_clock_next(&clock);
@@ -228,66 +360,55 @@ static err_code publish(PGconn *conn, struct store_bulk **bulks, size_t n, sv no
     }
     if (n_full)
         TRY(pg_clock_set(conn, &clock, e));
-    if (note_key.len)
-        TRY(pg_note_put(conn, note_key, note, e));
-    TRY(pg_do(conn, "commit", PUBLISHING, e));
+    if (x->note_key.len)
+        TRY(pg_note_put(conn, x->note_key, x->note, e));
     *out = clock.last;
-    return ERR_OK;
+    return pg_clock_end(conn, &clock, PUBLISHING, unknown, e);
 }
 
-/* The commit of the last load of these, when it was published. ERR_NOT_FOUND: it was not. A
- * transaction that is still under way holds the clock row: this waits for its end. */
-static err_code look_published(struct pg *p, struct store_bulk **bulks, size_t n,
-                               struct store_commit *out, struct err *e)
+/* *unknown: whether it is published. */
+static err_code one_try(struct pg *p, const struct publication *x, bool *unknown,
+                        struct store_commit *out, struct err *e)
 {
-    const struct pg_bulk *last = NULL;
-    struct pg_clock clock;
-    char load[24];
-    const char *args[] = { load };
     PGconn *conn;
-    PGresult *r = NULL;
-    for (size_t i = 0; i < n; i++)
-        if (((struct pg_bulk *)bulks[i])->filled)
-            last = (struct pg_bulk *)bulks[i];
-    if (last == NULL)
-        return ERR(e, ERR_NOT_FOUND, "nothing was published");
-    (void)snprintf(load, sizeof load, "%" PRIu64, last->b);
     TRY(pg_take(p, PG_WRITE, &conn, e));
-    err_code rc = pg_do(conn, "begin", PUBLISHING, e);
-    if (rc == ERR_OK)
-        rc = pg_clock_lock(conn, &clock, e);
-    if (rc == ERR_OK)
-        rc = pg_ask(conn, "select t, instant_ms from commits where load = $1 and load > 0", 1, args,
-                    PUBLISHING, &r, e);
-    if (rc == ERR_OK && PQntuples(r) == 1)
-        *out = (struct store_commit){ (uint64_t)pg_i64(r, 0, 0), pg_i64(r, 0, 1) };
-    else if (rc == ERR_OK)
-        rc = ERR(e, ERR_NOT_FOUND, "nothing was published");
-    PQclear(r);
-    if (rc == ERR_OK)
-        rc = pg_do(conn, "rollback", PUBLISHING, e);
+    err_code rc = publish(conn, x, unknown, out, e);
     pg_give(p, PG_WRITE, conn);
+    return rc;
+}
+
+static err_code publish_all(const struct publication *x, struct store_commit *out, struct err *e)
+{
+    struct pg *p = ((struct pg_bulk *)x->bulks[0])->p;
+    struct pg_again again = pg_again_begin();
+    bool unknown = false;
+    err_code rc;
+    do
+        rc = one_try(p, x, &unknown, out, e);
+    while (rc != ERR_OK && unknown && pg_again(&again));
+    if (rc != ERR_OK && unknown)
+        rc = ERR(e, ERR_UNAVAILABLE,
+                 PUBLISHING ": the connection to the database ended, and it is not known whether "
+                            "it was done");
+    /* one without a resource is not, and leaves open_loads as one that is given up */
+    for (size_t i = 0; i < x->n && rc == ERR_OK; i++)
+        ((struct pg_bulk *)x->bulks[i])->published = ((struct pg_bulk *)x->bulks[i])->filled;
     return rc;
 }
 
 err_code pg_bulk_publish(struct store_bulk **bulks, size_t n, sv note_key, sv note,
                          struct store_commit *out, struct err *e)
 {
-    struct pg *p = ((struct pg_bulk *)bulks[0])->p;
-    struct err mine, why;
-    PGconn *conn;
-    TRY(pg_take(p, PG_WRITE, &conn, e));
-    err_code rc = publish(conn, bulks, n, note_key, note, out, &mine);
-    const bool lost = PQstatus(conn) == CONNECTION_BAD;
-    pg_give(p, PG_WRITE, conn);
-    /* the connection ended, and with it the word whether it was done */
-    if (rc != ERR_OK && lost)
-        rc = look_published(p, bulks, n, out, &why);
-    if (rc != ERR_OK)
-        return err_pass(e, &mine);
-    for (size_t i = 0; i < n; i++)
-        ((struct pg_bulk *)bulks[i])->published = true;
-    return ERR_OK;
+    const struct publication x = { bulks, n, note_key, note, NULL };
+    return publish_all(&x, out, e);
+}
+
+err_code pg_again_load(struct store *st, struct store_bulk **b, int64_t instant_ms,
+                       struct store_commit *out, struct err *e)
+{
+    const struct publication x = { b, 1, SV_NONE, SV_NONE, &instant_ms };
+    (void)st;
+    return publish_all(&x, out, e);
 }
 
 bool pg_is_crowded(struct store *st)
@@ -301,14 +422,79 @@ bool pg_is_crowded(struct store *st)
 void pg_bulk_abort(struct store_bulk *base)
 {
     struct pg_bulk *k = (struct pg_bulk *)base;
+    bool there = !k->published;
     struct err why;
     PGconn *conn;
     char load[24];
     (void)snprintf(load, sizeof load, "%" PRIu64, k->b);
     /* what stays is invisible, and the janitor's when its lease has passed */
-    if (!k->published && pg_take(k->p, PG_LOAD, &conn, &why) == ERR_OK) {
-        IGNORE(clear_one(conn, load, &why));
+    for (unsigned i = 0; i < ABORT_TRIES && there && pg_take(k->p, PG_LOAD, &conn, &why) == ERR_OK;
+         i++) {
+        there = clear_own(conn, load, k->who, &why) != ERR_OK;
         pg_give(k->p, PG_LOAD, conn);
     }
     free(k);
+}
+
+/* ---- by another process ----
+ * "LOAD WHO COUNT FILLED KNOWN". LOAD can come twice from a database that went back, WHO cannot. */
+
+err_code pg_bulk_hand_over(const struct store_bulk *base, struct buf *out, struct err *e)
+{
+    const struct pg_bulk *k = (const struct pg_bulk *)base;
+    return buf_add_fmt(out, e, "%" PRIu64 " %s %" PRIu64 " %d %d", k->b, k->who, k->count,
+                       k->filled, k->known);
+}
+
+void pg_bulk_leave(struct store_bulk *base)
+{
+    free(base);
+}
+
+static bool read_handed(sv text, struct pg_bulk *k)
+{
+    uint64_t n[4];
+    sv part[5];
+    for (size_t i = 0; i < 4; i++)
+        if (!sv_cut(&text, ' ', &part[i]))
+            return false;
+    part[4] = text;
+    if (part[1].len != sizeof k->who - 1 || !sv_to_u64(part[0], &n[0]) ||
+        !sv_to_u64(part[2], &n[1]) || !sv_to_u64(part[3], &n[2]) || !sv_to_u64(part[4], &n[3]))
+        return false;
+    k->b = n[0];
+    memcpy(k->who, part[1].ptr, part[1].len);
+    k->count = n[1];
+    k->filled = n[2];
+    k->known = n[3];
+    return true;
+}
+
+err_code pg_bulk_take_over(struct store *st, sv text, struct store_bulk **out, struct err *e)
+{
+    struct pg_bulk *k = calloc(1, sizeof *k);
+    struct pg *p = (struct pg *)st;
+    struct err why;
+    PGconn *conn;
+    if (k == NULL)
+        abort();
+    k->base.ops = st->ops;
+    k->p = p;
+    err_code rc = read_handed(text, k)
+                      ? pg_take(p, PG_LOAD, &conn, e)
+                      : ERR(e, ERR_CORRUPT, "what tells of a bulk load is damaged");
+    if (rc == ERR_OK) {
+        rc = check_begun(k, conn, &why);
+        pg_give(p, PG_LOAD, conn);
+        if (rc == ERR_CONFLICT)
+            rc = ERR(e, ERR_NOT_FOUND, "the bulk load is not there any more");
+        else if (rc != ERR_OK)
+            rc = err_pass(e, &why);
+    }
+    if (rc != ERR_OK) {
+        free(k);
+        return rc;
+    }
+    *out = &k->base;
+    return ERR_OK;
 }

@@ -1,8 +1,9 @@
-/* rows.c - the rows of a load: versions, who changed, search entries, fences.
+/* rows.c - the rows of a load: versions, who changed, fences.
  *
- * Each table gets its rows in the order of its key, so that its index grows side by side. Bodies
- * are sent as they stand; those of more than PG_WHOLE bytes go into parts first, and their memory
- * is given back with the last one. A fence says of each few MiB of a type where they begin and how
+ * Each table gets its rows in the order of its key, so that its index grows side by side. Births
+ * are packed (packs.c), and have no rows of their own in versions and changes. Other bodies are
+ * sent as they stand; those of more than PG_WHOLE bytes go into parts first, and their memory is
+ * given back with the last one. A fence says of each few MiB of a type where they begin and how
  * many resources and bytes they are: plans are made of these. */
 #include "store/postgres/write_private.h"
 
@@ -38,7 +39,7 @@ static err_code copy_parts(PGconn *conn, int64_t n, const struct pg_numbered *ro
     return pg_load_copy_end(&c, rc, e);
 }
 
-static err_code copy_versions(PGconn *conn, int64_t n, const struct pg_numbered *rows,
+static err_code copy_versions(PGconn *conn, uint64_t b, const struct pg_numbered *rows,
                               size_t n_rows, struct err *e)
 {
     struct pg_load_copy c;
@@ -49,13 +50,15 @@ static err_code copy_versions(PGconn *conn, int64_t n, const struct pg_numbered 
                            e));
     for (size_t i = 0; i < n_rows && rc == ERR_OK; i++) {
         const struct store_bulk_item *it = rows[i].item;
+        if (pg_is_packed(b, &rows[i]))
+            continue;
         const bool whole = it->body.json.len <= PG_WHOLE;
         rc = pg_load_copy_row(&c, 11, 64 + it->id.len + (whole ? it->body.json.len : 0), e);
         if (rc != ERR_OK)
             break;
         pg_put_i16(&c, it->type);
         pg_put_i64(&c, (int64_t)rows[i].number);
-        pg_put_i64(&c, n);
+        pg_put_i64(&c, -(int64_t)b);
         pg_put_bytes(&c, it->id);
         pg_put_i16(&c, STORE_METHOD_IMPORT);
         pg_put_i64(&c, 0);
@@ -69,89 +72,22 @@ static err_code copy_versions(PGconn *conn, int64_t n, const struct pg_numbered 
     return pg_load_copy_end(&c, rc, e);
 }
 
-static err_code copy_changes(PGconn *conn, int64_t n, const struct pg_numbered *rows, size_t n_rows,
-                             struct err *e)
+static err_code copy_changes(PGconn *conn, uint64_t b, const struct pg_numbered *rows,
+                             size_t n_rows, struct err *e)
 {
     struct pg_load_copy c;
     err_code rc = ERR_OK;
     TRY(pg_load_copy_begin(&c, conn, "copy changes(type, n, number) from stdin (format binary)",
                            e));
     for (size_t i = 0; i < n_rows; i++) {
+        if (pg_is_packed(b, &rows[i]))
+            continue;
         if ((rc = pg_load_copy_row(&c, 3, 18, e)) != ERR_OK)
             break;
         pg_put_i16(&c, rows[i].item->type);
-        pg_put_i64(&c, n);
+        pg_put_i64(&c, -(int64_t)b);
         pg_put_i64(&c, (int64_t)rows[i].number);
     }
-    return pg_load_copy_end(&c, rc, e);
-}
-
-/* ---- search entries ---- */
-
-struct entry {
-    uint16_t param, len;
-    fhir_type type;
-    const char *value;
-    store_number number;
-};
-
-static int by_key(const void *a, const void *b)
-{
-    const struct entry *x = a, *y = b;
-    if (x->type != y->type)
-        return x->type < y->type ? -1 : 1;
-    if (x->param != y->param)
-        return x->param < y->param ? -1 : 1;
-    int c = sv_cmp(sv_make(x->value, x->len), sv_make(y->value, y->len));
-    return c ? c : x->number < y->number ? -1 : x->number > y->number;
-}
-
-static struct entry *entries_of(const struct pg_numbered *rows, size_t n_rows, size_t *n_out)
-{
-    size_t n = 0, at = 0;
-    uint16_t param;
-    sv value;
-    for (size_t i = 0; i < n_rows; i++)
-        for (sv list = rows[i].item->index; search_index_next(&list, &param, &value);)
-            n++;
-    struct entry *all = calloc(n ? n : 1, sizeof *all);
-    if (all == NULL)
-        abort();
-    for (size_t i = 0; i < n_rows; i++)
-        for (sv list = rows[i].item->index; search_index_next(&list, &param, &value);)
-            all[at++] = (struct entry){ param, (uint16_t)value.len, rows[i].item->type, value.ptr,
-                                        rows[i].number };
-    if (n)
-        qsort(all, n, sizeof *all, by_key);
-    *n_out = n;
-    return all;
-}
-
-static err_code copy_search(PGconn *conn, int64_t n, const struct pg_numbered *rows, size_t n_rows,
-                            struct err *e)
-{
-    struct pg_load_copy c;
-    size_t n_entries;
-    struct entry *all = entries_of(rows, n_rows, &n_entries);
-    err_code rc = pg_load_copy_begin(
-        &c, conn, "copy search(type, param, value, number, n) from stdin (format binary)", e);
-    if (rc != ERR_OK) {
-        free(all);
-        return rc;
-    }
-    for (size_t i = 0; i < n_entries; i++) {
-        /* a resource can list an entry twice */
-        if (i && by_key(&all[i - 1], &all[i]) == 0)
-            continue;
-        if ((rc = pg_load_copy_row(&c, 5, 22 + (size_t)all[i].len, e)) != ERR_OK)
-            break;
-        pg_put_i16(&c, all[i].type);
-        pg_put_i32(&c, all[i].param);
-        pg_put_bytes(&c, sv_make(all[i].value, all[i].len));
-        pg_put_i64(&c, (int64_t)all[i].number);
-        pg_put_i64(&c, n);
-    }
-    free(all);
     return pg_load_copy_end(&c, rc, e);
 }
 
@@ -203,8 +139,9 @@ err_code pg_load_rows(PGconn *conn, uint64_t b, const struct pg_numbered *rows, 
 {
     const int64_t of = -(int64_t)b;
     TRY(copy_parts(conn, of, rows, n, e));
-    TRY(copy_versions(conn, of, rows, n, e));
-    TRY(copy_changes(conn, of, rows, n, e));
+    TRY(pg_load_packs(conn, b, rows, n, e));
+    TRY(copy_versions(conn, b, rows, n, e));
+    TRY(copy_changes(conn, b, rows, n, e));
     TRY(copy_fences(conn, b, rows, n, e));
-    return copy_search(conn, of, rows, n, e);
+    return pg_load_entries(conn, b, rows, n, e);
 }

@@ -13,8 +13,6 @@
 
 #include <stdlib.h>
 
-#define BODY_ARENA (2 * (size_t)ROCKS_BODY_MAX)
-
 struct erasing {
     struct rocks *r;
     store_number number;
@@ -276,19 +274,8 @@ static err_code put_note(struct erasing *x, struct err *e)
 /* What is current goes out of the sums. */
 static err_code take_out(struct erasing *x, struct err *e)
 {
-    CLEANUP(arena_free) struct arena *a = arena_new(BODY_ARENA);
     struct tally tally = { 0 };
-    struct store_version v;
-    struct err why;
-    err_code rc = rocks_get_number(&x->r->base, x->number, STORE_NOW, true, a, &v, &why);
-    if (rc == ERR_NOT_FOUND)
-        return ERR_OK;
-    if (rc != ERR_OK)
-        return err_pass(e, &why);
-    if (x->t && v.t == x->t)
-        return ERR(e, ERR_PRECONDITION, "the version is the current one");
-    if (x->t == 0 && v.method != STORE_METHOD_DELETE)
-        rc = tally_version(&tally, v.type, v.body.json, -1, e);
+    err_code rc = store_erased_uncount(&x->r->base, x->number, x->t, &tally, e);
     if (rc == ERR_OK)
         tally_write(&tally, x->r, x->batch);
     tally_done(&tally);
@@ -331,10 +318,12 @@ static err_code erase_locked(struct erasing *x, struct err *e)
     return rc;
 }
 
-err_code rocks_erase(struct store *st, store_number number, uint64_t t, sv note, bool *any,
-                     struct err *e)
+/* A lease cannot be lost: one process has the data store. */
+err_code rocks_erase(struct store *st, const struct lease *lease, store_number number, uint64_t t,
+                     sv note, bool *any, struct err *e)
 {
     struct rocks *r = (struct rocks *)st;
+    (void)lease;
     struct erasing x = {
         .r = r, .number = number, .t = t, .note = note, .listed = BUF_INIT(ERASE_LIST_MAX)
     };

@@ -157,7 +157,11 @@ static err_code remove_old(struct rocks *r, struct err *e)
     char *bad = NULL;
     rocksdb_disable_file_deletions(r->db, &bad);
     TRY(rocks_error(bad, "erasing", e));
+#ifdef ROCKSDB_DELETIONS_FORCE /* before RocksDB 9: 0, only as often as they were forbidden */
     rocksdb_enable_file_deletions(r->db, 0, &bad);
+#else
+    rocksdb_enable_file_deletions(r->db, &bad);
+#endif
     return rocks_error(bad, "erasing", e);
 }
 
@@ -339,9 +343,11 @@ static err_code begin_scour(struct rocks *r, const atomic_bool *halt, bool *any,
     return keep_old_names(r, e);
 }
 
-err_code rocks_erase_finish(struct store *st, const atomic_bool *halt, struct err *e)
+err_code rocks_erase_finish(struct store *st, const struct lease *lease, const atomic_bool *halt,
+                            struct err *e)
 {
     struct rocks *r = (struct rocks *)st;
+    (void)lease;
     bool there = false, any;
     if (atomic_load(&r->index.under_way))
         return ERR(e, ERR_CONFLICT, "search entries are being made anew");

@@ -9,8 +9,9 @@
  * that gave the number writes the row without the flag, the other one with it, and the file that is
  * taken in last wins. So the publication of the one that gave the number writes such rows once more
  * (claims_each_shared()), together with what makes its version visible. If that publication never
- * comes, its version is never visible, and a reader walks. A group of commits does likewise, behind
- * its batch, for a load may take a number up and bring its row while the batch is on its way. */
+ * comes, its version is never visible, and a reader walks. A group of commits has no need of it: a
+ * load that takes up a number of the group brings its row, with the flag, when the group's is
+ * there, since both hold order.lock for it. */
 #include "store/rocks/numbers/ids.h"
 
 #include "store/rocks/rocks_private.h"

@@ -54,7 +54,10 @@ static err_code write_batch(struct rocks *r, rocksdb_writebatch_t *b, bool sync,
 {
     rocksdb_writeoptions_t *later = rocksdb_writeoptions_create();
     char *bad = NULL;
+    /* nothing comes into memory while a load is taken in (bulk.c) */
+    pthread_mutex_lock(&r->order.lock);
     rocksdb_write(r->db, sync ? r->sync_write : later, b, &bad);
+    pthread_mutex_unlock(&r->order.lock);
     rocksdb_writeoptions_destroy(later);
     return rocks_write_error(r, bad, "writing search entries", e);
 }

@@ -1,0 +1,46 @@
+/* units.h - chunks of an import that other nodes parse.
+ *
+ * A chunk that is offered to others is a unit. It has a number within its run, notes of the job,
+ * and, in somebody's hands, the lease range/JOB/NUMBER:
+ *
+ *   unit/N      {"sum":[..], "bytes", "segments":[[file, offset, packed, line, bytes], ...]}: the
+ *               lines that the holder has read, and the digest of their text
+ *   lines/N/I   by who has the unit: what became of its lines, kind by kind, packed
+ *   done/N      by the same, under the lease: {"load", "pieces", "counts", "ends"}
+ *
+ *   share.c   the holder: offers chunks, takes in what others made of them, takes some back
+ *   guest.c   the others                              unit.c   what the notes say
+ * Floor: import. */
+#pragma once
+#include "import/import_private.h"
+
+#define IMPORT_UNIT_MAX  ((size_t)1 << 20) /* bytes of notes unit/N and done/N */
+#define IMPORT_UNIT_NAME 32u
+
+void import_unit_name(char out[IMPORT_UNIT_NAME], const char *folder, uint64_t unit);
+void import_piece_name(char out[2 * IMPORT_UNIT_NAME], uint64_t unit, uint64_t piece);
+/* Can others read it again? Not, where the input has faults, or at too much cost. */
+bool import_unit_is_fit(const struct import_chunk *chunk);
+MUST_USE err_code import_unit_write(const struct import_chunk *chunk, struct buf *out,
+                                    struct err *e);
+/* Into a chunk that was reset. sum: the digest that its text must have, which has *bytes. */
+MUST_USE err_code import_unit_read(sv note, size_t n_files, struct import_chunk *chunk,
+                                   uint64_t sum[2], uint64_t *bytes, struct err *e);
+
+/* A parsed chunk, under the unit's lease. ERR_CONFLICT: that is lost. */
+MUST_USE err_code import_result_write(struct job_run *run, struct lease *lease, uint64_t unit,
+                                      const struct import_chunk *chunk, struct err *e);
+/* Into the chunk that the unit was made of. ERR_NOT_FOUND: its load is not there any more. */
+MUST_USE err_code import_result_read(struct job_run *run, uint64_t unit, sv note,
+                                     struct import_chunk *chunk, struct err *e);
+/* How many notes lines/N/I there are. */
+MUST_USE err_code import_result_pieces(sv note, uint64_t *out, struct err *e);
+/* The load of a result is given up, if it is there. */
+MUST_USE err_code import_result_drop(struct job_run *run, sv note, struct err *e);
+
+/* The door: of a release, since all have to make the same of a line. */
+#define IMPORT_DOOR_PREFIX "import-" FHIRLAKE_VERSION "-"
+
+/* struct job_kind_ops */
+MUST_USE err_code import_help(struct job_run *run, struct err *e);
+MUST_USE err_code import_share_part(struct job_run *run, struct err *e);

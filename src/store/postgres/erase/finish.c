@@ -1,0 +1,156 @@
+/* finish.c - the end of an erasure.
+ *
+ *   1  entries of hollow versions go (sweep.c)
+ *   2  sums that have come to nothing go: their keys are digests of codes, and a code may be
+ *      somebody's alone
+ *   3  an empty commit: what is read as of it, from a standby too, comes behind the erasure
+ *   4  nobody reads any more who began before it
+ *   5  dead rows leave their pages
+ *   6  rows of `erasing` go
+ *
+ * Whatever ends this, the rows of `erasing` are there, and the next call does it again. */
+#include "base/rng.h"
+#include "store/postgres/erase/erase_private.h"
+
+static const char *const tables[] = { "versions", "packs",  "parts", "ids",
+                                      "search",   "counts", "notes" };
+
+static err_code is_erasing(struct pg *p, bool *out, struct err *e)
+{
+    PGresult *r;
+    TRY(pg_pool_ask(p->pool, PG_READ, "select 1 from erasing limit 1", 0, NULL, NULL, NULL,
+                    FINISHED, &r, e));
+    *out = PQntuples(r) > 0;
+    PQclear(r);
+    return ERR_OK;
+}
+
+/* ---- sums ---- */
+
+/* Keys of sums that are nothing now, as an array; the answer is text. */
+static err_code find_nothing(PGconn *c, PGresult **out, struct err *e)
+{
+    return pg_ask(
+        c,
+        "select coalesce(array_agg(k), '{}')::text from (select k from counts where " PG_COUNTS_NOW
+        " group by k having sum(delta) = 0) x",
+        0, NULL, FINISHED, out, e);
+}
+
+/* Rows of one sum go together: nobody adds to it or folds it meanwhile. */
+static err_code drop_nothing(PGconn *c, const PGresult *found, struct err *e)
+{
+    const char *args[] = { PQgetvalue(found, 0, 0) };
+    PGresult *r;
+    TRY(pg_do(c, "lock table counts in share row exclusive mode", FINISHED, e));
+    TRY(pg_ask(c,
+               "delete from counts where " PG_COUNTS_NOW
+               " and k in (select k from counts where k = any($1::bytea[]) and " PG_COUNTS_NOW
+               " group by k having sum(delta) = 0)",
+               1, args, FINISHED, &r, e));
+    PQclear(r);
+    return ERR_OK;
+}
+
+/* ---- a commit ---- */
+
+/* It has no version. */
+static err_code commit_nothing(PGconn *c, struct pg_clock *clock, struct err *e)
+{
+    char t[24], instant[24], who[37];
+    const char *args[] = { t, instant, who };
+    PGresult *r;
+    rng_uuid(who);
+    clock->last = pg_clock_next(clock);
+    (void)snprintf(t, sizeof t, "%" PRIu64, clock->last.t);
+    (void)snprintf(instant, sizeof instant, "%" PRId64, clock->last.instant_ms);
+    TRY(pg_ask(c,
+               "insert into commits(t, instant_ms, load, count, who) values ($1, $2, 0, 0, "
+               "$3::text::uuid)",
+               3, args, FINISHED, &r, e));
+    PQclear(r);
+    return pg_clock_set(c, clock, e);
+}
+
+static err_code put_end(PGconn *c, const struct lease *lease, const PGresult *nothing,
+                        char xid[PG_XID_MAX], struct err *e)
+{
+    struct pg_clock clock;
+    bool unknown;
+    TRY(pg_clock_begin(c, FINISHED, &clock, e));
+    TRY(pg_erase_lease(c, lease, e));
+    TRY(drop_nothing(c, nothing, e));
+    TRY(commit_nothing(c, &clock, e));
+    TRY(pg_xid(c, xid, e));
+    return pg_clock_end(c, &clock, FINISHED, &unknown, e);
+}
+
+/* Up to here what was erased is in rows of the past alone, and that is on the disk. */
+static err_code put_past(struct pg *p, const struct lease *lease, const atomic_bool *halt,
+                         struct err *e)
+{
+    char xid[PG_XID_MAX] = "";
+    PGresult *nothing = NULL;
+    PGconn *c;
+    TRY(pg_take(p, PG_LOAD, &c, e));
+    err_code rc = pg_erase_sweep(c, halt, e);
+    if (rc == ERR_OK)
+        rc = find_nothing(c, &nothing, e);
+    pg_give(p, PG_LOAD, c);
+    if (rc == ERR_OK && (rc = pg_take(p, PG_WRITE, &c, e)) == ERR_OK) {
+        rc = put_end(c, lease, nothing, xid, e);
+        pg_give(p, PG_WRITE, c);
+    }
+    PQclear(nothing);
+    if (rc == ERR_OK)
+        memcpy(p->erase_xid, xid, sizeof p->erase_xid);
+    return rc;
+}
+
+/* ---- dead rows ---- */
+
+static err_code clear_dead(struct pg *p, const atomic_bool *halt, struct err *e)
+{
+    bool seen = false;
+    PGconn *c;
+    TRY(pg_take(p, PG_LOAD, &c, e));
+    err_code rc = pg_xid_is_seen(c, p->erase_xid, &seen, e);
+    if (rc == ERR_OK && seen)
+        rc = ERR(e, ERR_CONFLICT, "somebody reads the database who began before");
+    for (size_t i = 0; i < sizeof tables / sizeof tables[0] && rc == ERR_OK; i++)
+        rc = pg_vacuum(c, tables[i], halt, e);
+    pg_give(p, PG_LOAD, c);
+    return rc;
+}
+
+static err_code forget(struct pg *p, const struct lease *lease, struct err *e)
+{
+    bool unknown;
+    PGconn *c;
+    TRY(pg_take(p, PG_WRITE, &c, e));
+    err_code rc = pg_do(c, "begin", FINISHED, e);
+    if (rc == ERR_OK)
+        rc = pg_erase_lease(c, lease, e);
+    if (rc == ERR_OK)
+        rc = pg_do(c, "delete from erasing", FINISHED, e);
+    if (rc == ERR_OK)
+        rc = pg_end(c, FINISHED, &unknown, e);
+    pg_give(p, PG_WRITE, c);
+    return rc;
+}
+
+err_code pg_erase_finish(struct store *st, const struct lease *lease, const atomic_bool *halt,
+                         struct err *e)
+{
+    struct pg *p = (struct pg *)st;
+    bool any;
+    TRY(is_erasing(p, &any, e));
+    if (!any)
+        return ERR_OK;
+    if (p->erase_xid[0] == 0)
+        TRY(put_past(p, lease, halt, e));
+    TRY(clear_dead(p, halt, e));
+    TRY(forget(p, lease, e));
+    p->erase_xid[0] = 0;
+    return ERR_OK;
+}

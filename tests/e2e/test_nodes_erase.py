@@ -1,0 +1,149 @@
+"""Erasing where several processes have one database: one is killed or frozen with a purge in hand, and another one ends it."""
+import json
+import signal
+import time
+
+import pytest
+
+import postgres
+from bulk import export
+from fhirlake import FINAL, LONG, wait
+from test_erase import found, job_of, observation, patient, put
+from test_nodes import Nodes, holder, other
+
+pytestmark = pytest.mark.skipif(postgres.INSTALLED is None, reason=postgres.NOT_INSTALLED)
+PATIENTS, EACH = 12, 60
+
+
+def filled(server):
+    lines = [json.dumps(patient(f"p{i}-")) for i in range(PATIENTS)] + [
+        json.dumps(observation(f"o{i}-{k}", f"p{i}-", f"secret-p{i}-{k}")) for i in range(PATIENTS) for k in range(EACH)]
+    server.put_object("s3://input/x/all.ndjson", "\n".join(lines))
+    store = server.create_store()
+    assert server.import_all(store, "s3://input/x/")["JobStatus"] == "COMPLETED"
+    return store
+
+
+def status(server, store, job):
+    return server.fhir(store).get(f"$purge/{job}").json
+
+
+def caught(nodes, store, first):
+    """A purge that is under way, of the first patient from there on of whom one can be caught: his number, the job, and the
+    server that has it in hand, which is stopped."""
+    for i in range(first, PATIENTS):
+        job = job_of(nodes.all[i % 2].fhir(store).post(f"Patient/p{i}-/$purge", None, content_type=None))
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            has = holder(nodes, job)
+            if has:
+                has.process.send_signal(signal.SIGSTOP)
+                if status(other(nodes, has), store, job)["status"] not in FINAL:
+                    return i, job, has
+                has.process.send_signal(signal.SIGCONT)
+            if status(nodes.all[0], store, job)["status"] in FINAL:
+                break
+    raise AssertionError("no purge was caught under way")
+
+
+def ended(server, store, job):
+    wait(lambda: status(server, store, job)["status"], FINAL, 120)
+    return status(server, store, job)
+
+
+def nowhere(nodes, i):
+    return postgres.stands_in(nodes.pg, nodes.database, f"secret-p{i}-", f"Markp{i}-") == []
+
+
+def test_who_dies_or_is_frozen_with_a_purge_is_followed_by_another(tmp_path):
+    nodes = Nodes(2, "--export-files", str(tmp_path))
+    with nodes as (a, b):
+        store = filled(a)
+        job = export(b.fhir(store))
+        job.wait()
+        # killed
+        i, purge, victim = caught(nodes, store, 0)
+        assert not nowhere(nodes, i), "the test could not be true"
+        victim.kill()
+        goes_on = other(nodes, victim)
+        told = ended(goes_on, store, purge)
+        assert (told["status"], told["summary"]) == ("COMPLETED", {"resources": 1 + EACH, "versions": 1 + EACH}), told
+        assert "owner of the database" in told["message"]
+        assert nowhere(nodes, i)
+        fhir = goes_on.fhir(store)
+        assert fhir.get(f"Patient/p{i}-").status == 404 and found(fhir, f"Observation?subject=Patient/p{i}-") == set()
+        # files of what was exported before are served by nobody
+        assert fhir.get(f"export/{job.url.split('/')[-1]}").status in (404, 410)
+        victim.start()
+        # frozen: when it wakes, the id is another one's
+        i, purge, victim = caught(nodes, store, i + 1)
+        goes_on = other(nodes, victim)
+        told = ended(goes_on, store, purge)
+        assert (told["status"], told["summary"]) == ("COMPLETED", {"resources": 1 + EACH, "versions": 1 + EACH}), told
+        fhir = goes_on.fhir(store)
+        assert put(fhir, patient(f"p{i}-")).json["meta"]["versionId"] == "1"
+        assert put(fhir, observation(f"o{i}-0", f"p{i}-", "of-the-new-one")).json["meta"]["versionId"] == "1"
+        victim.process.send_signal(signal.SIGCONT)
+        # what it had in hand is behind it when it takes and ends another one
+        last = job_of(victim.fhir(store).post("Patient/p11-/$purge", None, content_type=None))
+        assert ended(victim, store, last)["status"] == "COMPLETED"
+        for server in (a, b):
+            fhir = server.fhir(store)
+            assert fhir.get(f"Patient/p{i}-").status == 200
+            assert found(fhir, f"Observation?subject=Patient/p{i}-") == {f"Observation/o{i}-0"}
+            new = export(fhir)
+            new.wait()
+            left = set(new.resources())
+            assert left == found(fhir, "Patient?_count=1000") | found(fhir, "Observation?_count=1000")
+            assert f"Observation/o{i}-0" in left and f"Observation/o{i}-1" not in left
+        assert nodes.sql(f"select count(*) from fl_{store}.erasing") == ["0"]
+
+
+# What the transaction that erases one resource says to the database, in this order.
+SAID = [b"with gone as (update versions set method = 100", b"insert into erasing(number, n) values", b"delete from ids where type",
+        b"insert into notes(k, v)"]
+
+
+def test_who_stands_still_in_the_middle_of_one_resource_loses_it_and_it_is_erased_once(tmp_path, monkeypatch):
+    """His transaction has the clock and the lease for as long as the server lets it stand still; then it is undone."""
+    pg = postgres.Postgres(port=postgres.free_port())
+    monkeypatch.setattr(postgres, "server", lambda: pg)
+    try:
+        nodes = Nodes(2, "--export-files", str(tmp_path))
+        proxy = postgres.Proxy(pg.port)
+        a, b = nodes.all
+        b.options[b.options.index("--store") + 1] = f"postgresql://fhirlake@127.0.0.1:{proxy.port}/{nodes.database}"
+        with nodes:
+            store = filled(a)
+            i = 0
+            for said in SAID if LONG else SAID[-1:]:
+                # what a connection has said once it says by another name: these are new
+                b.stop()
+                b.start()
+                proxy.held.clear()
+                proxy.hold(said)
+                purge = job_of(b.fhir(store).post(f"Patient/p{i}-/$purge", None, content_type=None))
+                while not proxy.held.is_set() and status(a, store, purge)["status"] not in FINAL:
+                    pass
+                assert proxy.held.is_set(), "another node has erased it: the test says nothing"
+                b.process.send_signal(signal.SIGSTOP)
+                told = ended(a, store, purge)
+                assert (told["status"], told["summary"]) == ("COMPLETED", {"resources": 1 + EACH, "versions": 1 + EACH}), told
+                assert nowhere(nodes, i)
+                fhir = a.fhir(store)
+                assert put(fhir, patient(f"p{i}-")).json["meta"]["versionId"] == "1"
+                b.process.send_signal(signal.SIGCONT)
+                # it has found out when it ends another one
+                last = job_of(b.fhir(store).post(f"Patient/p{i + 1}-/$purge", None, content_type=None))
+                assert ended(b, store, last)["summary"] == {"resources": 1 + EACH, "versions": 1 + EACH}
+                assert status(b, store, purge) == told
+                for server in (a, b):
+                    assert server.fhir(store).get(f"Patient/p{i}-").status == 200
+                    assert found(server.fhir(store), f"Observation?subject=Patient/p{i}-") == set()
+                    n = (PATIENTS - i - 2) * EACH
+                    assert server.fhir(store).get("Observation?_summary=count").json["total"] == n
+                assert nodes.sql(f"select count(*) from fl_{store}.erasing") == ["0"]
+                i += 2
+        proxy.close()
+    finally:
+        pg.close()
