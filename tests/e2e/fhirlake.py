@@ -297,7 +297,7 @@ def ask_control(url, keys, operation, request):
     if keys:
         botocore.auth.SigV4Auth(botocore.credentials.Credentials(*keys), "healthlake", "us-east-1").add_auth(signed)
     try:
-        with urllib.request.urlopen(urllib.request.Request(url + "/", body, dict(signed.headers.items()))) as answer:
+        with urllib.request.urlopen(urllib.request.Request(url + "/", body, dict(signed.headers.items())), timeout=120) as answer:
             return answer.status, None, json.loads(answer.read())
     except urllib.error.HTTPError as error:
         told = json.loads(error.read())

@@ -182,7 +182,7 @@ class Oidc:
         form = urllib.parse.urlencode({"grant_type": "client_credentials", "scope": scope, "resource": audience}).encode()
         secret = base64.b64encode(f"{client}:secret-of-{client}".encode()).decode()
         request = urllib.request.Request(self.issuer + "/token", form, {"Authorization": "Basic " + secret})
-        with urllib.request.urlopen(request) as answer:
+        with urllib.request.urlopen(request, timeout=120) as answer:
             return json.load(answer)["access_token"]
 
 

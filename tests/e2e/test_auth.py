@@ -288,7 +288,7 @@ def test_the_host_is_verified_as_it_was_sent(server):
         request = AWSRequest("POST", f"http://{name}/", data=BODY, headers={**HEADERS, "Host": name})
         SigV4Auth(Credentials(*server.keys()), "healthlake", "us-east-1").add_auth(request)
         for sent, status in ((name, 200), ("other", 403)):
-            c = http.client.HTTPConnection(host)
+            c = http.client.HTTPConnection(host, timeout=120)
             c.request("POST", "/", BODY, {**dict(request.headers.items()), "Host": sent})
             assert c.getresponse().status == status, (name, sent)
             c.close()

@@ -293,7 +293,7 @@ def test_a_download_under_way_is_not_cut_off_by_delete(fhir):
     whole = fhir.get(url).body
     parts = urllib.parse.urlsplit(url)
     import http.client
-    connection = http.client.HTTPConnection(parts.netloc)
+    connection = http.client.HTTPConnection(parts.netloc, timeout=120)
     connection.request("GET", parts.path)
     answer = connection.getresponse()
     assert job.cancel().status == 202

@@ -127,7 +127,7 @@ def test_several_headers_of_one_name_are_one_list(fhir):
         text = json.dumps(body)
         request = botocore.awsrequest.AWSRequest(method, url.geturl(), data=text)
         botocore.auth.SigV4Auth(botocore.credentials.Credentials(*fhir.keys), "healthlake", "us-east-1").add_auth(request)
-        c = http.client.HTTPConnection(url.netloc)
+        c = http.client.HTTPConnection(url.netloc, timeout=120)
         c.putrequest(method, url.path)
         for name, value in [*request.headers.items(), *headers, ("Content-Length", str(len(text)))]:
             c.putheader(name, value)

@@ -148,7 +148,7 @@ def test_discovery_is_nowhere_else(server, aws_store):
     refused(server.fhir(aws_store, signed=False).get(".well-known/smart-configuration"), *NOBODY)
     refused(server.fhir("0" * 32, signed=False).get(".well-known/smart-configuration"), *NOBODY)
     parts = urllib.parse.urlsplit(server.url)
-    connection = http.client.HTTPConnection(parts.netloc)
+    connection = http.client.HTTPConnection(parts.netloc, timeout=120)
     connection.request("GET", "/.well-known/smart-configuration")
     assert connection.getresponse().status == 404
     connection.close()
@@ -337,7 +337,7 @@ def test_a_token_stands_in_the_header_alone(server, store, idp):
     refused(server.fhir(store).get(f"Patient/p1?access_token={token}"), *BAD_REQUEST)
     # two headers can be read in two ways by a proxy and by us
     parts = urllib.parse.urlsplit(server.url)
-    connection = http.client.HTTPConnection(parts.netloc)
+    connection = http.client.HTTPConnection(parts.netloc, timeout=120)
     connection.putrequest("GET", f"/datastore/{store}/r4/Patient/p1")
     connection.putheader("Authorization", f"Bearer {token}")
     connection.putheader("Authorization", f"Bearer {token}")
@@ -349,7 +349,7 @@ def test_a_token_stands_in_the_header_alone(server, store, idp):
 def test_the_control_plane_takes_no_token(server, store, idp):
     token = idp.keys[0].token(claims(server, store, iss=idp.url))
     parts = urllib.parse.urlsplit(server.url)
-    connection = http.client.HTTPConnection(parts.netloc)
+    connection = http.client.HTTPConnection(parts.netloc, timeout=120)
     connection.request("POST", "/", b"{}", {"Content-Type": "application/x-amz-json-1.0", "Authorization": f"Bearer {token}",
                                             "X-Amz-Target": "HealthLake.ListFHIRDatastores"})
     answer = connection.getresponse()
