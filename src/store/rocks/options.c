@@ -6,6 +6,9 @@
  * The other families are small. */
 #include "store/rocks/rocks_private.h"
 
+#include <linux/magic.h>
+#include <sys/vfs.h>
+
 /* ---- what stores share ---- */
 
 /* A part of the cache, under a lock of its own, takes nothing that is larger than the part. A
@@ -157,6 +160,26 @@ static rocksdb_options_t *count_options(const struct rocks *r)
     return o;
 }
 
+/* ---- of a place ---- */
+
+void rocks_options_place(rocksdb_options_t **options, const char *path)
+{
+    struct statfs fs;
+    if (path == NULL || statfs(path, &fs) != 0 || fs.f_type != TMPFS_MAGIC)
+        return;
+    /* the C header has no other name for it */
+    rocksdb_options_t *o = rocksdb_options_create(), *left = *options;
+    char *bad = NULL;
+    rocksdb_get_options_from_string(*options, "allow_fallocate=false", o, &bad);
+    if (bad == NULL) {
+        left = o;
+        o = *options;
+    }
+    rocksdb_free(bad);
+    rocksdb_options_destroy(o);
+    *options = left;
+}
+
 /* ---- of a store ---- */
 
 const char *const rocks_family_names[N_CFS] = { "default", "versions", "ids",    "changes",
@@ -168,6 +191,7 @@ void rocks_options_make(struct rocks *r, bool create, unsigned n_files,
     r->options = small_options(r, create);
     /* of the whole database */
     rocksdb_options_set_max_open_files(r->options, (int)n_files);
+    rocks_options_place(&r->options, r->path);
     r->data_options = data_options(r);
     r->ids_options = ids_options(r);
     r->search_options = search_options(r);

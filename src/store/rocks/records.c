@@ -226,6 +226,7 @@ static err_code open_records(const char *path, bool to_read, struct records **ou
         r->mem_env = rocksdb_create_mem_env();
         rocksdb_options_set_env(r->options, r->mem_env);
     }
+    rocks_options_place(&r->options, path);
     r->sync_write = rocksdb_writeoptions_create();
     rocksdb_writeoptions_set_sync(r->sync_write, 1);
     r->unsynced_write = rocksdb_writeoptions_create();

@@ -19,6 +19,7 @@ static inline void raw_open(struct raw_store *s, const char *path)
     char *bad = NULL;
     s->options = rocksdb_options_create();
     s->counts = rocksdb_options_create();
+    rocks_options_place(&s->options, path);
     rocksdb_options_set_merge_operator(s->counts, counts_merge_operator());
     for (int i = 0; i < N_CFS; i++)
         per_cf[i] = i == CF_COUNTS ? s->counts : s->options;

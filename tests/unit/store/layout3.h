@@ -6,6 +6,7 @@
 #pragma once
 #include "test.h"
 
+#include "store/rocks/rocks_private.h"
 #include "store/store.h"
 
 #include <rocksdb/c.h>
@@ -27,6 +28,7 @@ static inline void l3_open(struct layout3 *s, const char *path)
     s->options = rocksdb_options_create();
     rocksdb_options_set_create_if_missing(s->options, 1);
     rocksdb_options_set_create_missing_column_families(s->options, 1);
+    rocks_options_place(&s->options, TEST_TMP);
     for (int i = 0; i < L3_N; i++)
         per_cf[i] = s->options;
     s->db = rocksdb_open_column_families(s->options, path, L3_N, names, per_cf, s->cf, &bad);

@@ -44,6 +44,7 @@ static void mini_open(struct mini *m)
     m->options = rocksdb_options_create();
     rocksdb_options_set_create_if_missing(m->options, 1);
     rocksdb_options_set_create_missing_column_families(m->options, 1);
+    rocks_options_place(&m->options, m->path);
     for (int i = 0; i < N_FAMILIES; i++)
         per_cf[i] = m->options;
     m->db =
