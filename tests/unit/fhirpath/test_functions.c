@@ -28,12 +28,23 @@ TEST(functions, of_numbers_are_exact_where_they_can_be)
         { "1 / 3", "0.3333333333333333333333333333" },
         { "2 / 3", "0.6666666666666666666666666667" }, { "10.power(20)", "" },
         { "1.1.power(2)", "1.21" }, { "2147483647 + 1", "" }, { "(-7) div 2", "-3" },
-        { "(-7) mod 2", "-1" }, { "2.5.round()", "3" }, { "(-2.5).round()", "-3" },
-        { "2.345.round(2)", "2.35" }, { "0.5.ceiling()", "1" }, { "(-0.5).floor()", "-1" },
-        { "2.sqrt()", "1.4142135623731" },
+        { "(-7) mod 2", "-1" }, { "2.345.round(2)", "2.35" }, { "0.5.ceiling()", "1" },
+        { "(-0.5).floor()", "-1" }, { "2.sqrt()", "1.4142135623731" },
         { "9999999999999999999999999999.0 * 9999999999999999999999999999.0", "" },
         { "1.5.precision()", "1" }, { "0.0.precision()", "1" },
         { "(-1.5 'mg').abs()", "1.5 'mg'" });
+}
+
+/* Halves go away from zero: "a decimal value less than or equal to -0.5 and greater than -1.0 will
+ * round to -1" (HL7/FHIRPath, round, and CQL's Round). fhirpath.js does so with preciseMath. */
+TEST(functions, round_halves_away_from_zero)
+{
+    (void)state;
+    ASK(NULL, { "0.5.round()", "1" }, { "(-0.5).round()", "-1" }, { "(-0.5).round(0)", "-1" },
+        { "(-0.4).round()", "0" }, { "1.5.round()", "2" }, { "(-1.5).round()", "-2" },
+        { "2.5.round()", "3" }, { "(-2.5).round()", "-3" }, { "0.05.round(1)", "0.1" },
+        { "(-0.05).round(1)", "-0.1" }, { "1.005.round(2)", "1.01" },
+        { "(-1.005).round(2)", "-1.01" }, { "-0.5 ~ -1", "true" }, { "-0.5 ~ 0", "false" });
 }
 
 TEST(functions, of_lists)
@@ -186,7 +197,8 @@ TEST(functions, html_checks_take_what_a_narrative_may_have)
 }
 
 TEST_MAIN(T(functions, of_texts_count_characters),
-          T(functions, of_numbers_are_exact_where_they_can_be), T(functions, of_lists),
+          T(functions, of_numbers_are_exact_where_they_can_be),
+          T(functions, round_halves_away_from_zero), T(functions, of_lists),
           T(functions, convert_what_can_be_converted),
           T(functions, define_variables_for_what_stands_behind_them),
           T(functions, check_modifiers_for_those_that_are_known),
