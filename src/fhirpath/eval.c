@@ -179,20 +179,6 @@ static err_code eval(struct fp_cx *cx, const struct fp_node *n, struct fp_list *
 
 /* ---- the public side ---- */
 
-static void place_of(sv text, size_t offset, struct fhirpath_place *out)
-{
-    struct fhirpath_place p = { offset, 1, 1 };
-    for (size_t i = 0; i < offset && i < text.len; i++) {
-        if (text.ptr[i] == '\n') {
-            p.line++;
-            p.column = 1;
-        } else if (((unsigned char)text.ptr[i] & 0xC0) != 0x80) {
-            p.column++;
-        }
-    }
-    *out = p;
-}
-
 static size_t utf8_end(sv text)
 {
     size_t at = 0;
@@ -210,13 +196,12 @@ static size_t utf8_end(sv text)
 err_code fhirpath_compile(sv text, const struct fhirpath_options *options, struct arena *a,
                           const struct fhirpath **out, struct fhirpath_place *where, struct err *e)
 {
-    struct fhirpath_place place = { 0, 1, 1 };
     struct err why = { 0 };
     struct fp_node *root = NULL;
     size_t at = 0;
     uint16_t n_slots = 0;
     if (where)
-        *where = place;
+        *where = (struct fhirpath_place){ 0, 1, 1 };
     if (text.len > FHIRPATH_LENGTH_MAX)
         return ERR(e, ERR_TOO_LARGE, "an expression has at most %u bytes", FHIRPATH_LENGTH_MAX);
     struct fhirpath *path = ARENA_NEW(a, struct fhirpath);
@@ -230,13 +215,8 @@ err_code fhirpath_compile(sv text, const struct fhirpath_options *options, struc
     } else {
         rc = fp_parse(copy, options, a, &root, &n_slots, &at, &why);
     }
-    if (rc != ERR_OK) {
-        place_of(copy, at, &place);
-        if (where)
-            *where = place;
-        return ERR(e, rc, "line %u, column %u of the expression: %s", place.line, place.column,
-                   why.msg);
-    }
+    if (rc != ERR_OK)
+        return fp_fault(copy, at, rc, why.msg, where, e);
     *path = (struct fhirpath){ copy, root, options && options->strict, n_slots };
     *out = path;
     return ERR_OK;

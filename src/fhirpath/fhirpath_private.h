@@ -201,7 +201,11 @@ MUST_USE err_code fp_put_boolean(struct fp_cx *cx, struct fp_list *l, bool v, st
 MUST_USE err_code fp_put_integer(struct fp_cx *cx, struct fp_list *l, int64_t v, struct err *e);
 MUST_USE err_code fp_put_decimal(struct fp_cx *cx, struct fp_list *l, fp_decimal v, struct err *e);
 MUST_USE err_code fp_put_text(struct fp_cx *cx, struct fp_list *l, sv v, struct err *e);
-/* ERR_INVALID, with the place in the expression in front. */
+/* The one way to tell a fault: code, and why with its line and column in front. offset: in text;
+ * where: may be NULL. */
+err_code fp_fault(sv text, size_t offset, err_code code, const char *why,
+                  struct fhirpath_place *where, struct err *e);
+/* ERR_INVALID at the node that is run. */
 err_code fp_wrong(struct fp_cx *cx, struct err *e, const char *fmt, ...) PRINTF_LIKE(3, 4);
 /* The one item's value, or *has is false: the list is empty or its item has no value. ERR_INVALID:
  * several. */

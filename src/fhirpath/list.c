@@ -1,5 +1,5 @@
-/* list.c - lists of items that grow in the arena of a run, what each of them costs, and what is
- * asked of a list that should be one item. Source: FHIRPath N1, 4.5 "Singleton evaluation". */
+/* list.c - lists of items that grow in the arena of a run, what each of them costs, what is asked of
+ * a list that should be one item, and how a fault is told. Source: FHIRPath N1, 4.5 "Singleton evaluation". */
 #include "fhirpath/fhirpath_private.h"
 
 err_code fp_steps(struct fp_cx *cx, uint64_t n, struct err *e)
@@ -63,6 +63,23 @@ err_code fp_put_text(struct fp_cx *cx, struct fp_list *l, sv v, struct err *e)
     return fp_put(cx, l, &(fp_item){ .kind = FHIRPATH_STRING, .as.text = v }, e);
 }
 
+err_code fp_fault(sv text, size_t offset, err_code code, const char *why,
+                  struct fhirpath_place *where, struct err *e)
+{
+    struct fhirpath_place p = { offset, 1, 1 };
+    for (size_t i = 0; i < offset && i < text.len; i++) {
+        if (text.ptr[i] == '\n') {
+            p.line++;
+            p.column = 1;
+        } else if (((unsigned char)text.ptr[i] & 0xC0) != 0x80) {
+            p.column++;
+        }
+    }
+    if (where)
+        *where = p;
+    return ERR(e, code, "line %u, column %u of the expression: %s", p.line, p.column, why);
+}
+
 err_code fp_wrong(struct fp_cx *cx, struct err *e, const char *fmt, ...)
 {
     char why[ERR_MSG_LEN - 64];
@@ -70,8 +87,7 @@ err_code fp_wrong(struct fp_cx *cx, struct err *e, const char *fmt, ...)
     va_start(ap, fmt);
     (void)vsnprintf(why, sizeof why, fmt, ap);
     va_end(ap);
-    return ERR(e, ERR_INVALID, "%s (at byte %u of the expression)", why,
-               cx->now ? cx->now->at + 1 : 1);
+    return fp_fault(cx->path->text, cx->now ? cx->now->at : 0, ERR_INVALID, why, NULL, e);
 }
 
 err_code fp_one(struct fp_cx *cx, const struct fp_list *l, fp_item *out, bool *has, struct err *e)

@@ -229,6 +229,7 @@ static err_code prepare(struct fp_cx *cx, const struct fp_node *n, const struct 
 {
     fp_item v = { 0 }, p = { 0 };
     struct fp_list l;
+    struct err why;
     bool has_pattern;
     TRY(fp_one_of(cx, in, FHIRPATH_STRING, &v, has, e));
     TRY(fp_arg(cx, n, 0, &l, e));
@@ -243,7 +244,10 @@ static err_code prepare(struct fp_cx *cx, const struct fp_node *n, const struct 
     if (*re)
         return ERR_OK;
     TRY(fp_steps(cx, 10 * p.as.text.len, e));
-    return compile(p.as.text, cx->a, re, e);
+    err_code rc = compile(p.as.text, cx->a, re, &why);
+    if (rc == ERR_INVALID)
+        return fp_wrong(cx, e, "%s", why.msg);
+    return rc == ERR_OK ? rc : err_pass(e, &why);
 }
 
 static err_code fault(const struct matcher *m, int rc, struct err *e)

@@ -21,13 +21,11 @@ static err_code find(struct patch *p, sv text, struct fhirpath_list *out, struct
                                 .look = p->limits->look,
                                 .look_ctx = p->limits->look_ctx };
     const struct fhirpath *path;
-    struct fhirpath_place where;
     struct err why;
-    err_code rc = fhirpath_compile(text, &options, p->turn, &path, &where, &why);
+    err_code rc = fhirpath_compile(text, &options, p->turn, &path, NULL, &why);
     if (rc == ERR_INVALID || rc == ERR_UNSUPPORTED)
-        return ERR(e, ERR_INVALID,
-                   "Operation %zu of the patch: its path cannot be read at character %u: %s",
-                   p->op.number, where.column, why.msg);
+        return ERR(e, ERR_INVALID, "Operation %zu of the patch: its path cannot be read: %s",
+                   p->op.number, why.msg);
     if (rc == ERR_OK)
         rc = fhirpath_eval(path, &run, NULL, out, &why);
     p->steps = run.steps;

@@ -57,15 +57,23 @@ TEST(eval, says_what_cannot_be_done_and_where)
 {
     (void)state;
     ASK(patient,
-        { "name.single()", "error: single() is called on 2 items (at byte 6 of the expression)" },
-        { "name.given + 'x'", "error: one item is asked for and there are 4*" },
-        { "name.first().contains('x')", "error: a string is asked for, not an object*" },
-        { "-'a'", "error: a string has no sign (at byte 1*" },
-        { "'a' < 1", "error: a string and an integer have no order*" },
-        { "@2020 + 1", "error: a date moves by a quantity of time alone*" },
-        { "iif('a', 1)", "error: a boolean is asked for, not a string*" },
-        { "name.as(HumanName)", "error: as() is called on one item, and there are 2*" },
-        { "conformsTo('urn:x')", "error: the profile is not known*" });
+        { "name.single()",
+          "error: line 1, column 6 of the expression: single() is called on 2 items" },
+        { "'\xc3\xa4' =\n  name.given + 'x'",
+          "error: line 2, column 14 of the expression: one item is asked for and there are 4*" },
+        { "name.first().contains('x')",
+          "error: line 1, column 14 of the expression: a string is asked for, not an object*" },
+        { "-'a'", "error: line 1, column 1 of the expression: a string has no sign" },
+        { "'a' < 1",
+          "error: line 1, column 5 of the expression: a string and an integer have no order*" },
+        { "@2020 + 1",
+          "error: line 1, column 7 of the expression: a date moves by a quantity of time alone*" },
+        { "iif('a', 1)",
+          "error: line 1, column 1 of the expression: a boolean is asked for, not a string*" },
+        { "name.as(HumanName)", "error: line 1, column 6 of the expression: as() is called on one "
+                                "item, and there are 2*" },
+        { "conformsTo('urn:x')",
+          "error: line 1, column 1 of the expression: the profile is not known*" });
 }
 
 TEST(eval, strict_expressions_name_what_there_is)

@@ -306,8 +306,9 @@ TEST(limits, modifiers_and_narratives_are_looked_at_in_steps)
     too_large(b.ptr, "checkModifiers(modifierExtension.url).exists()");
     assert_string_equal(
         ask_large(b.ptr, "checkModifiers(modifierExtension.url.take(2)).exists()", said),
-        "error: there is a modifier extension that is not among those named (at byte 1 of the "
-        "expression)");
+        "error: line 1, column 1 of the expression: there is a modifier extension that is not "
+        "among "
+        "those named");
     assert_string_equal(ask_large(b.ptr, "text.div.htmlChecks()", said), "true");
     assert_non_null(strstr(ask_in(a, b.ptr, "text.div.htmlChecks()", 10000), "too many steps"));
     buf_done(&b);
@@ -344,8 +345,8 @@ TEST(limits, wide_objects_cost_steps_for_their_members)
     }
     struct arena *a = arena_new(64u << 20);
     assert_string_equal(ask_in(a, json.ptr, "value + 1", FHIRPATH_STEPS),
-                        "error: there is no arithmetic with an object (at byte 7 of the "
-                        "expression)");
+                        "error: line 1, column 7 of the expression: there is no arithmetic with an "
+                        "object");
     arena_free(a);
     buf_done(&wide);
     buf_done(&json);

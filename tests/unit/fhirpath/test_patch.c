@@ -343,11 +343,13 @@ TEST(patch, a_path_must_find_elements_of_the_resource)
     fails(P(NAMES), REPLACE("Patient.name.count()", "'valueInteger':1"), ERR_UNPROCESSABLE,
           "no element of the resource");
     fails(P(NAMES), DELETE("`text`"), ERR_UNPROCESSABLE, "no element of the resource");
-    fails(P(NAMES), DELETE("Patient.name["), ERR_INVALID,
-          "Operation 1 of the patch: its path cannot be read at character");
+    fails(
+        P(NAMES), DELETE("Patient.name["), ERR_INVALID,
+        "Operation 1 of the patch: its path cannot be read: line 1, column 14 of the expression: ");
     fails(P(NAMES), DELETE("Patient.name.memberOf(`x`)"), ERR_INVALID, "its path cannot be read");
     fails(P(NAMES), DELETE("Patient.name.given.single()"), ERR_UNPROCESSABLE,
-          "Operation 1 of the patch (delete) cannot be applied");
+          "Operation 1 of the patch (delete) cannot be applied: line 1, column 20 of the "
+          "expression: ");
     fails(P(NAMES), REPLACE("Patient.name.where(family = `Z`).family", "'valueString':'x'"),
           ERR_UNPROCESSABLE, "finds nothing");
     /* no word of what is there, or of the path */
