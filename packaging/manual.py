@@ -12,9 +12,9 @@ import re
 import subprocess
 import sys
 
-SUBCOMMANDS = [("audit", "show")]  # those whose help is another text than their command's
-WHAT = {"audit show": "show the records of an audit log"}
-PATHS = ("FILE", "DIR", "DATA", "PLACE", "NEW", "FILE|none")
+SUBCOMMANDS = [("audit", "show"), ("client", "keygen")]  # those whose help is another text than their command's
+WHAT = {"audit show": "show the records of an audit log", "client keygen": "make a key pair of a client"}
+PATHS = {"FILE", "DIR", "DATA", "PLACE", "NEW"}
 
 
 class Option:
@@ -23,7 +23,12 @@ class Option:
 
     @property
     def choices(self):
-        return self.takes.split("|") if self.takes and re.fullmatch(r"[a-z]+(\|[a-z]+)+", self.takes) else []
+        """The words of its value that are to be typed as they stand: of rocksdb|URI the first."""
+        return [w for w in (self.takes or "").split("|") if re.fullmatch(r"[a-z][a-z0-9-]*|[A-Z]+[0-9]+", w)]
+
+    @property
+    def is_path(self):
+        return not PATHS.isdisjoint((self.takes or "").split("|"))
 
 
 class Page:
@@ -152,9 +157,16 @@ def bash(names, pages):
     for page in pages:
         words = " ".join(o.name for o in page.options)
         cases.append(f'    "{page.name}") options="{words}" ;;')
-    values = sorted({(o.name, " ".join(o.choices)) for p in pages for o in p.options if o.choices})
-    files = sorted({o.name for p in pages for o in p.options if o.takes in PATHS})
-    flags = sorted({o.name for p in pages for o in p.options if not o.takes})
+
+    def such(test):
+        return "|".join(f'"{p.name} {o.name}"' for p in pages for o in p.options if o.takes and test(o))
+
+    words = sorted({" ".join(o.choices) for p in pages for o in p.options if o.choices and not o.is_path})
+    both = sorted({" ".join(o.choices) for p in pages for o in p.options if o.choices and o.is_path})
+    values = [(such(lambda o, w=w, path=path: (" ".join(o.choices), o.is_path) == (w, path)), w, "-f " if path else "")
+              for path, all_words in ((False, words), (True, both)) for w in all_words]
+    files = such(lambda o: o.is_path and not o.choices)
+    others = such(lambda o: not o.is_path and not o.choices)
     seconds = {a: " ".join(b for x, b in SUBCOMMANDS if x == a) for a, _ in SUBCOMMANDS}
     return f"""# completion of fhirlake's commands and options, made from its help
 _fhirlake() {{
@@ -171,14 +183,13 @@ _fhirlake() {{
 {chr(10).join(cases)}
     help) options="{' '.join(n for n, _ in names)}" ;;
     esac
-    case $before in
-{chr(10).join(f'    {name}) mapfile -t COMPREPLY < <(compgen -W "{words}" -- "$word"); return ;;' for name, words in values)}
-    {'|'.join(files)})
+    case "$command $before" in
+{chr(10).join(f'    {which}) mapfile -t COMPREPLY < <(compgen {path}-W "{some}" -- "$word"); return ;;' for which, some, path in values)}
+    {files})
         mapfile -t COMPREPLY < <(compgen -f -- "$word")
         compopt -o filenames 2>/dev/null
         return ;;
-    {'|'.join(flags)}) ;;
-    --*) return ;;
+    {others}) return ;;
     esac
     case "$COMP_CWORD $command" in
 {chr(10).join(f'    "2 {a}") options="$options {b}" ;;' for a, b in seconds.items())}
@@ -197,6 +208,14 @@ def zsh_text(text):
     return re.sub(r"([\\\]\[:'])", lambda m: "'\\''" if m[1] == "'" else "\\" + m[1], text)
 
 
+def zsh_values(option):
+    """The action of an option's value. A space in front: _alternative is called as it is written."""
+    words = " ".join(option.choices)
+    if option.is_path:
+        return f' _alternative "words\\:word\\:({words})" "files\\:file\\:_files"' if words else "_files"
+    return f"({words})" if words else ""
+
+
 def zsh(names, pages):
     out = ["#compdef fhirlake", "# completion of fhirlake's commands and options, made from its help", "_fhirlake() {",
            "    local -a commands", "    commands=("]
@@ -205,7 +224,7 @@ def zsh(names, pages):
     for page in (p for p in pages if " " not in p.name):
         out += [f"    {page.name})", "        _arguments \\"]
         for o in page.options:
-            action = f":{zsh_text(o.takes)}:" + (f"({' '.join(o.choices)})" if o.choices else "_files" if o.takes in PATHS else "") if o.takes else ""
+            action = f":{zsh_text(o.takes)}:" + zsh_values(o) if o.takes else ""
             out.append(f"            '*{o.name}[{zsh_text(o.text)}]{action}' \\")
         out += ["            '*:file:_files'", "        ;;"]
     out += ["    help) _describe command commands ;;", "    esac", "}", '_fhirlake "$@"', ""]

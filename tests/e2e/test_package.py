@@ -88,7 +88,7 @@ def test_the_manual_has_each_command_and_each_option(root):
         text = page(f"fhirlake-{name}.1")
         assert options(name) == re.findall(r"^\\fB(--[a-z0-9-]+)\\fR", text, re.M), name
     assert [o[2:] for o in options("serve") if o != "--config"] == re.findall(r"^\\fB([a-z0-9-]+)\\fR = ", page("fhirlake.conf.5"), re.M)
-    assert "--resource" in page("fhirlake-audit-show.1") and ".B serve" in page("fhirlake.1")
+    assert "--resource" in page("fhirlake-audit-show.1") and "--algorithm" in page("fhirlake-client-keygen.1") and ".B serve" in page("fhirlake.1")
 
 
 def complete(root, *words):
@@ -102,6 +102,11 @@ def test_bash_completes_commands_options_and_values(root):
     for name in commands():
         assert set(options(name)) <= set(complete(root, name, "--"))
     assert complete(root, "serve", "--auth", "x") == [] and complete(root, "serve", "--plain-http", "y") == ["yes"]
+    for words, values in ((("serve", "--auth"), "sigv4 none"), (("serve", "--log-level"), "debug info warn error off"), (("serve", "--tls"), "self-signed"),
+                          (("view", "--format"), "csv ndjson parquet"), (("backup", "--s3-addressing"), "auto path virtual"), (("serve", "--store"), "rocksdb"),
+                          (("client", "keygen", "--algorithm"), "ES384 RS384"), (("check", "--store"), ""), (("audit", "show", "--operation"), "")):
+        assert complete(root, *words, "") == values.split(), words
+    assert {"none", "healthlake", "etc"} <= set(complete(root, "serve", "--quotas", "")) and complete(root, "serve", "--roles", "no") == ["none"]
     assert complete(root, "serve", "--config", "et") == ["etc"]
     assert "show" in complete(root, "audit", "") and "--resource" in complete(root, "audit", "show", "--re")
     assert complete(root, "check", "us") == ["usr"]

@@ -8,16 +8,16 @@ struct cli_place { /* NULL: not given */
     const char *s3_endpoint, *s3_addressing, *region, *s3_credentials, *kms_key;
 };
 /* Rows of a table of options; `at`: of the struct cli_place in the command's struct. */
-#define CLI_PLACE_OPTIONS(at)                                                             \
-    { "s3-endpoint", "URL", "where s3:// is (AWS, MinIO, Ceph ...)",                      \
-      (at) + offsetof(struct cli_place, s3_endpoint) },                                   \
-        { "s3-addressing", "STYLE", "auto, path or virtual (default: auto)",              \
-          (at) + offsetof(struct cli_place, s3_addressing) },                             \
-        { "region", "NAME", "to sign for (default: AWS_REGION, else us-east-1)",          \
-          (at) + offsetof(struct cli_place, region) },                                    \
-    {                                                                                     \
-        "s3-credentials", "FILE", "keys, AWS shared format (default: AWS_* environment)", \
-            (at) + offsetof(struct cli_place, s3_credentials)                             \
+#define CLI_PLACE_OPTIONS(at)                                                                  \
+    { "s3-endpoint", "URL", "where s3:// is (AWS, MinIO, Ceph ...)",                           \
+      (at) + offsetof(struct cli_place, s3_endpoint) },                                        \
+        { "s3-addressing", "auto|path|virtual", "how a bucket stands in URLs (default: auto)", \
+          (at) + offsetof(struct cli_place, s3_addressing) },                                  \
+        { "region", "NAME", "to sign for (default: AWS_REGION, else us-east-1)",               \
+          (at) + offsetof(struct cli_place, region) },                                         \
+    {                                                                                          \
+        "s3-credentials", "FILE", "keys, AWS shared format (default: AWS_* environment)",      \
+            (at) + offsetof(struct cli_place, s3_credentials)                                  \
     }
 #define CLI_PLACE_KMS(at)                                                               \
     {                                                                                   \

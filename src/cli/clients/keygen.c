@@ -15,7 +15,7 @@ struct options {
     const char *algorithm;
 };
 static const struct cli_option table[] = {
-    { "algorithm", "NAME", "ES384 or RS384 [ES384]", offsetof(struct options, algorithm) },
+    { "algorithm", "ES384|RS384", "of the key [ES384]", offsetof(struct options, algorithm) },
 };
 
 static err_code make(const char *path, const struct options *o, struct err *e)
