@@ -69,14 +69,30 @@ static int unknown(const char *command)
     return help(stderr);
 }
 
-/* Of one command, as fhirlake COMMAND --help. */
-static int help_of(char *command)
+static bool is_help(sv word)
 {
-    char option[] = "--help", *argv[] = { command, option, NULL };
+    return sv_eq(word, SV_LIT("help")) || sv_eq(word, SV_LIT("--help")) ||
+           sv_eq(word, SV_LIT("-h"));
+}
+
+static bool is_version(sv word)
+{
+    return sv_eq(word, SV_LIT("version")) || sv_eq(word, SV_LIT("--version"));
+}
+
+/* help COMMAND [WORD] is what COMMAND [WORD] --help says. These two have nothing more to say than
+ * the list of commands: help and version. */
+static int help_of(int argc, char **argv)
+{
+    static char option[] = "--help";
+    if (argc == 1 || is_help(sv_from(argv[1])) || is_version(sv_from(argv[1])))
+        return help(stdout);
+    memmove(argv, argv + 1, (size_t)(argc - 1) * sizeof *argv);
+    argv[argc - 1] = option;
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
-        if (strcmp(command, commands[i].name) == 0)
-            return commands[i].run(2, argv);
-    return unknown(command);
+        if (strcmp(argv[0], commands[i].name) == 0)
+            return commands[i].run(argc, argv);
+    return unknown(argv[0]);
 }
 
 int main(int argc, char **argv)
@@ -85,14 +101,11 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
         if (sv_eq_cstr(command, commands[i].name))
             return commands[i].run(argc - 1, argv + 1);
-    if (sv_eq(command, SV_LIT("version")) || sv_eq(command, SV_LIT("--version"))) {
+    if (is_help(command))
+        return help_of(argc - 1, argv + 1);
+    if (is_version(command) && (argc == 2 || !is_help(sv_from(argv[2])))) {
         (void)puts("fhirlake " FHIRLAKE_VERSION);
         return 0;
     }
-    if (sv_eq(command, SV_LIT("help")) && argc > 2)
-        return help_of(argv[2]);
-    if (sv_eq(command, SV_LIT("help")) || sv_eq(command, SV_LIT("--help")) ||
-        sv_eq(command, SV_LIT("-h")))
-        return help(stdout);
-    return command.len ? unknown(argv[1]) : help(stderr);
+    return is_version(command) ? help(stdout) : command.len ? unknown(argv[1]) : help(stderr);
 }

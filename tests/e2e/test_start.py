@@ -222,6 +222,14 @@ def test_help_of_a_command_is_what_the_command_says():
     assert code == 0 and {"serve", "export", "audit"} <= set(commands)
     for command in commands:
         assert said("help", command) == said(command, "--help") == (0, said(command, "--help")[1], ""), command
-    for wrong in (("exprot",), ("help", "exprot")):
+        assert said("--help", command) == said("-h", command) == said(command, "--help"), command
+    for second in (("audit", "show"), ("client", "keygen")):
+        assert said("help", *second) == said(*second, "--help") == (0, said(*second, "--help")[1], "")
+        assert said("help", *second) != said("help", second[0])
+    for more in ("--help", "-h", "help", "version", "--version"):
+        assert said("help", more) == said("--help", more) == (0, text, ""), more
+    for version in ("version", "--version"):
+        assert said(version) != said(version, "--help") == said(version, "-h") == (0, text, "")
+    for wrong in (("exprot",), ("help", "exprot"), ("--help", "exprot"), ("-h", "exprot"), ("exprot", "--help")):
         code, out, told = said(*wrong)
         assert code == 2 and out == "" and told.startswith('fhirlake: "exprot" is not a command\n') and "Usage:" in told
