@@ -106,6 +106,23 @@ err_code unpack_open(struct byte_reader src, struct unpack **out, struct err *e)
     return ERR_OK;
 }
 
+static bool is_packed_name(sv name)
+{
+    return (name.len >= 3 && sv_eq_nocase(sv_tail(name, name.len - 3), SV_LIT(".gz"))) ||
+           (name.len >= 4 && sv_eq_nocase(sv_tail(name, name.len - 4), SV_LIT(".zst")));
+}
+
+err_code unpack_open_file(struct byte_reader src, sv name, struct unpack **out, struct err *e)
+{
+    CLEANUP(unpack_close) struct unpack *u = NULL;
+    TRY(unpack_open(src, &u, e));
+    if (u->in_len == 0 && is_packed_name(name))
+        return ERR(e, ERR_INVALID, "compressed data is cut off: the file is empty");
+    *out = u;
+    u = NULL;
+    return ERR_OK;
+}
+
 bool unpack_is_plain(const struct unpack *u)
 {
     return u->kind == PLAIN;

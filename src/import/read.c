@@ -39,8 +39,9 @@ void import_read_close(struct import_job *import)
 static err_code open_file(struct import_job *import, struct err *e)
 {
     struct byte_reader src;
-    TRY(sink_read(import->in, import->files.items[import->at.file].key, 0, &src, e));
-    err_code rc = unpack_open(src, &import->at.unpack, e);
+    const sv key = import->files.items[import->at.file].key;
+    TRY(sink_read(import->in, key, 0, &src, e));
+    err_code rc = unpack_open_file(src, key, &import->at.unpack, e);
     if (rc == ERR_OK) {
         unpack_bound(import->at.unpack, LIMIT_IMPORT_FILE_BYTES, LIMIT_UNPACK_FREE_BYTES,
                      LIMIT_UNPACK_RATIO);

@@ -125,6 +125,20 @@ def test_without_a_manifest_every_file_is_read_packed_ones_too(tmp_path, view):
     assert "no manifest.json, so all of 2 files are read" in done.stderr and "2 resources of type Patient, 2 rows" in done.stderr
 
 
+def test_an_empty_file_is_no_rows_and_an_empty_packed_one_is_a_failure(tmp_path, view):
+    files = tmp_path / "files"
+    files.mkdir()
+    (files / "a.ndjson").touch()
+    (files / "b.ndjson.gz").write_bytes(gzip.compress(b""))
+    done = run("view", "--view", view(NAMES), "--from", files)
+    assert (done.returncode, done.stdout) == (0, "")
+    for name in ("c.ndjson.gz", "c.ndjson.zst"):
+        (files / name).touch()
+        done = run("view", "--view", view(NAMES), "--from", files)
+        assert done.returncode == 1 and f"{name}: compressed data is cut off: the file is empty" in done.stderr, done.stderr
+        (files / name).unlink()
+
+
 def test_a_file_that_the_manifest_names_must_be_there(exported, view, tmp_path):
     folder = tmp_path / exported[0].name
     shutil.copytree(exported[0], folder)

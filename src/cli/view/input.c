@@ -142,7 +142,11 @@ static err_code open_file(struct input *input, struct err *e)
     input->line = 1;
     TRY(input->served ? served_read(input->served, input->at, &r, e)
                       : place_read(input->verify.place, input->names.items[input->at], &r, e));
-    TRY(unpack_open(r, &input->unpack, e));
+    err_code rc = unpack_open_file(r, sv_from(input->name), &input->unpack, e);
+    if (rc != ERR_OK) {
+        err_context(e, "%s", input->name);
+        return rc;
+    }
     TRY(ndjson_open(input->unpack, 0, VERIFY_LINE_MAX, &input->reader, e));
     return ndjson_skip_mark(input->reader, e);
 }

@@ -342,6 +342,45 @@ TEST(unpack, faults_of_the_source_come_through_and_it_is_closed_once)
     }
 }
 
+/* gzip and zstd say "unexpected end of file" of it; packed, nothing is 20 bytes, or 13. */
+TEST(unpack, an_empty_file_whose_name_says_that_it_is_packed_is_cut_off)
+{
+    (void)state;
+    static const struct {
+        const char *name;
+        bool cut;
+    } files[] = {
+        { "a.ndjson.gz", true }, { "p/A.NDJSON.ZST", true },
+        { ".gz", true },         { "a.ndjson", false },
+        { "gz", false },         { "", false },
+    };
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        struct bytes src = { .rest = SV_NONE, .step = 1 };
+        CLEANUP(unpack_close) struct unpack *u = NULL;
+        struct err err;
+        err_code rc = unpack_open_file(bytes_reader(&src), sv_from(files[i].name), &u, &err);
+        assert_int_equal(rc, files[i].cut ? ERR_INVALID : ERR_OK);
+        assert_int_equal(src.n_closed, files[i].cut);
+        assert_int_equal(u == NULL, files[i].cut);
+        if (rc == ERR_OK) {
+            char c;
+            size_t n;
+            assert_int_equal(unpack_read(u, &c, 1, &n, NULL), ERR_EOF);
+        }
+    }
+    CLEANUP_BUF struct buf packed = BUF_INIT(MOST);
+    for (size_t p = 0; p < 2; p++) {
+        buf_clear(&packed);
+        packers[p](SV_NONE, &packed);
+        struct bytes src = { .rest = buf_sv(&packed), .step = 1 };
+        CLEANUP(unpack_close) struct unpack *u = NULL;
+        char c;
+        size_t n;
+        OK(unpack_open_file(bytes_reader(&src), SV_LIT("a.gz"), &u, e));
+        assert_int_equal(unpack_read(u, &c, 1, &n, NULL), ERR_EOF);
+    }
+}
+
 TEST(unpack, a_source_without_close_is_fine)
 {
     (void)state;
@@ -466,6 +505,7 @@ TEST_MAIN(
     T(unpack, a_file_cut_off_anywhere_is_an_error), T(unpack, a_wrong_bit_never_gives_wrong_bytes),
     T(unpack, what_follows_the_last_member_is_an_error),
     T(unpack, faults_of_the_source_come_through_and_it_is_closed_once),
+    T(unpack, an_empty_file_whose_name_says_that_it_is_packed_is_cut_off),
     T(unpack, a_source_without_close_is_fine),
     T(bound, what_unpacks_to_more_than_so_many_times_its_size_is_stopped_behind_the_first_bytes),
     T(bound, no_more_than_so_many_bytes_come_out_packed_or_not),

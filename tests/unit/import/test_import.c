@@ -375,6 +375,32 @@ TEST(import, a_broken_file_costs_what_follows_in_it)
     fx_close(&f);
 }
 
+TEST(import, an_empty_file_is_no_lines_and_an_empty_packed_one_is_cut_off)
+{
+    struct fx f;
+    fx_open(&f);
+    CLEANUP_BUF struct buf zs = BUF_INIT(FX_MOST), got = BUF_INIT(4096);
+    zstd(SV_NONE, &zs);
+    fx_put(&f, "input/p/1.ndjson", SV_NONE);
+    fx_put(&f, "input/p/2.ndjson.gz", SV_NONE);
+    fx_put(&f, "input/p/3.ndjson.zst", SV_NONE);
+    fx_put(&f, "input/p/4.ndjson.zst", buf_sv(&zs));
+    fx_put(&f, "input/p/5.ndjson", SV_LIT(PATIENT("last")));
+    CLEANUP(store_close) struct store *st = memory_store();
+    struct one o = { .f = &f, .st = st, .input = "s3://input/p/", .output = "out" };
+    OK(run(&o, e));
+    assert_int_equal(o.status, JOB_COMPLETED_WITH_ERRORS);
+    assert_int_equal(o.progress.files_imported, 3);
+    assert_int_equal(o.progress.files_unreadable, 2);
+    check_store(st, "Patient/last 1 " PATIENT("last") "\n");
+    char path[512];
+    (void)snprintf(path, sizeof path, "%s/objects/out/" FOLDER "/FAILURE/2.ndjson", f.root);
+    OK(file_read(path, &got, e));
+    OK(buf_add_char(&got, 0, e));
+    assert_non_null(strstr(got.ptr, "compressed data is cut off: the file is empty"));
+    fx_close(&f);
+}
+
 TEST(import, a_line_over_the_limit_is_passed_over)
 {
     struct fx f;
@@ -743,6 +769,7 @@ TEST_MAIN(T(import, a_bad_line_costs_only_itself),
           T(import, a_resource_may_have_very_many_values_and_some_of_them_again),
           T(import, nothing_to_read_is_said), T(import, many_tiny_files_need_few_descriptors),
           T(import, a_broken_file_costs_what_follows_in_it),
+          T(import, an_empty_file_is_no_lines_and_an_empty_packed_one_is_cut_off),
           T(import, a_line_over_the_limit_is_passed_over),
           T(import, stopped_at_random_with_faults_let_in_it_ends_as_if_undisturbed),
           T(import, taken_up_by_other_machines_it_ends_as_if_undisturbed),
