@@ -25,7 +25,9 @@ static void overlay_live(struct job_engine *engine, struct job *job, struct aren
     pthread_mutex_lock(&engine->locked.lock);
     struct job_entry *entry = job_entry_find_locked(engine, job->kind, job->datastore_id, job->id);
     /* of several nodes each shows what the holder has told, so that it goes back nowhere */
-    if (entry && entry->run && !engine->shared) {
+    if (entry && entry->run && !engine->shared && job->kind == JOB_IMPORT)
+        job_live_last(entry->run, &job->progress);
+    else if (entry && entry->run && !engine->shared) {
         pthread_mutex_lock(&entry->run->live.lock);
         job->progress = entry->run->live.progress;
         pthread_mutex_unlock(&entry->run->live.lock);

@@ -347,6 +347,8 @@ void job_guests_news_locked(struct job_engine *engine);
 /* live.c. What a job's holder tells of it, into *job, on each node alike, the holder's too; as it
  * is, when it tells nothing. */
 void job_live_tell(struct job_engine *engine);
+/* An import's progress, where this process is alone, for after a restart. */
+void job_live_keep(struct job_run *run, const struct job_progress *p);
 /* A run begins: its progress is what was told last, by whoever had the job. */
 void job_live_take_up(struct job_run *run);
 /* The progress of a run, as far as it or a node before it has told. */

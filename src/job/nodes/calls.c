@@ -40,6 +40,7 @@ void job_run_pause(struct job_run *run, unsigned ms)
 
 void job_run_progress_set(struct job_run *run, const struct job_progress *p)
 {
+    job_live_keep(run, p);
     pthread_mutex_lock(&run->live.lock);
     if (run->engine)
         job_count_progress(run->engine, run->job->kind, &run->live.progress, p);

@@ -2,7 +2,11 @@
  *
  * It is told when it has changed, at most as often as a node looks. It stays when the lease ends
  * before the job does: then it is shown as it was told last, until the one who goes on with the job
- * has come as far. So whoever asks, wherever, does not see it go back. */
+ * has come as far. So whoever asks, wherever, does not see it go back.
+ *
+ * Where one process is alone there is no lease. An import's progress is then a note of the job,
+ * written before it is shown, for the time between a start and the run's own look at how far it had
+ * come. Of exports each object is a note already, and of erasures the store counts. */
 #include "job/job_private.h"
 
 #include "codec/json.h"
@@ -100,6 +104,34 @@ static bool parse(sv text, struct arena *a, struct job_progress *out)
     return true;
 }
 
+#define NOTE_PROGRESS SV_LIT("progress")
+
+void job_live_keep(struct job_run *run, const struct job_progress *p)
+{
+    CLEANUP_BUF struct buf b = BUF_INIT(LEASE_NOTE_MAX);
+    struct err ignored;
+    if (run->lease || run->job->kind != JOB_IMPORT)
+        return;
+    pthread_mutex_lock(&run->live.lock);
+    struct job_progress seen = run->live.told;
+    pthread_mutex_unlock(&run->live.lock);
+    further(&seen, p);
+    /* without it, what was written before is shown after a restart */
+    if (print(&seen, &b, &ignored) == ERR_OK)
+        IGNORE(job_run_note_put_unsynced(run, NOTE_PROGRESS, buf_sv(&b), &ignored));
+}
+
+/* As it was kept. Else *job is as it was. */
+static void kept(struct records *r, struct job *job)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new(64u << 10);
+    CLEANUP_BUF struct buf b = BUF_INIT(LEASE_NOTE_MAX);
+    struct err ignored;
+    if (job->kind == JOB_IMPORT && job->start_ms && !job_status_is_final(job->status) &&
+        records_get(r, job_key_note(a, job->id, NOTE_PROGRESS), &b, &ignored) == ERR_OK)
+        (void)parse(buf_sv(&b), a, &job->progress);
+}
+
 void job_live_last(struct job_run *run, struct job_progress *out)
 {
     pthread_mutex_lock(&run->live.lock);
@@ -173,6 +205,8 @@ void job_live_read(struct job_engine *engine, struct job *jobs, size_t n)
     CLEANUP(arena_free) struct arena *a = arena_new(4u << 20);
     struct reader r = { jobs, n, a };
     struct err ignored;
+    for (size_t i = 0; i < n && !engine->shared; i++)
+        kept(engine->cfg.records, &jobs[i]);
     if (!engine->shared || n == 0)
         return;
     sv prefix = n == 1 ? arena_fmt(a, JOB_LEASES "%.*s", SV_FMT(jobs[0].id)) : SV_LIT(JOB_LEASES);
@@ -186,11 +220,12 @@ void job_live_take_up(struct job_run *run)
     struct job job = *run->job;
     struct reader r = { &job, 1, a };
     struct err ignored;
-    if (run->lease == NULL)
-        return;
     const sv name = arena_fmt(a, JOB_LEASES "%.*s", SV_FMT(job.id));
     /* then it is counted from the record's on */
-    IGNORE(lease_list_notes(run->cfg->records, name, overlay, &r, &ignored));
+    if (run->lease == NULL)
+        kept(run->cfg->records, &job);
+    else
+        IGNORE(lease_list_notes(run->cfg->records, name, overlay, &r, &ignored));
     pthread_mutex_lock(&run->live.lock);
     run->live.progress = run->live.told = job.progress;
     pthread_mutex_unlock(&run->live.lock);

@@ -27,6 +27,7 @@ TEST(engine, an_import_stopped_in_the_middle_is_taken_up_and_leaves_no_scratch)
     }
     struct job_request q = fx_request(JOB_IMPORT, "s3://input/p/", "s3://out/p");
     struct job j;
+    uint64_t told = 0;
     int stops = 0;
     fx_engine(&f, 2, 0, 600);
     OK(job_submit(f.engine, &q, a, &j, e));
@@ -38,11 +39,16 @@ TEST(engine, an_import_stopped_in_the_middle_is_taken_up_and_leaves_no_scratch)
             break;
         arena_rewind(a, m);
         assert_true(j.progress.resources_imported <= 2000);
+        /* it goes back nowhere, not when an engine has just begun either */
+        assert_true(j.progress.resources_imported >= told);
+        told = j.progress.resources_imported;
         if (stops < 6 && j.progress.resources_imported > seen) {
             seen = j.progress.resources_imported + 100;
             fx_engine_stop(&f);
             fx_engine(&f, 2, 0, 600);
             stops++;
+            OK(job_get(f.engine, JOB_IMPORT, FX_STORE, id, a, &j, e));
+            assert_true(j.progress.resources_imported >= told);
         }
     }
     assert_true(stops >= 2);

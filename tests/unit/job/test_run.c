@@ -16,7 +16,8 @@ static struct {
     unsigned n_running, n_opened; /* runs that came to the gate; that may pass it */
     err_code end;                 /* of a run that passed it */
     err_code undo;
-    bool has_giant; /* a run wants the place for one first */
+    bool has_giant;  /* a run wants the place for one first */
+    uint64_t n_told; /* resources that a run says it has imported; 0: it says nothing */
     char calls[256];
 } stage = { .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER };
 
@@ -31,6 +32,8 @@ static void say(const char *what)
 static err_code fake_run(struct job_run *r, job_status *status, struct buf *message, struct err *e)
 {
     say("run ");
+    if (stage.n_told)
+        job_run_progress_set(r, &(struct job_progress){ .resources_imported = stage.n_told });
     pthread_mutex_lock(&stage.lock);
     unsigned mine = ++stage.n_running;
     bool has_giant = stage.has_giant;
@@ -109,6 +112,7 @@ static void begin(struct fx *f, const struct job_kind_ops *ops)
     stage.n_running = stage.n_opened = 0;
     stage.end = stage.undo = ERR_OK;
     stage.has_giant = false;
+    stage.n_told = 0;
     stage.calls[0] = 0;
     engine(f, ops);
 }
@@ -243,6 +247,44 @@ TEST(runner, a_run_that_the_engine_stops_keeps_its_status_and_is_taken_up)
     fx_close(&f);
 }
 
+/* As it is while a run looks for the place where the one before it was. */
+TEST(runner, an_imports_progress_is_what_it_was_until_the_next_run_tells_its_own)
+{
+    struct fx f;
+    begin(&f, &without_undo);
+    CLEANUP(arena_free) struct arena *a = arena_new(16 << 20);
+    struct job_request q = fx_request(JOB_IMPORT, "s3://input/p/", "s3://out/p");
+    struct job j, *list;
+    CLEANUP_BUF struct buf note = BUF_INIT(4096);
+    size_t n;
+    sv next;
+    stage.n_told = 7;
+    fx_put(&f, "input/p/a.ndjson", SV_LIT("{}"));
+    OK(job_submit(f.engine, &q, a, &j, e));
+    sv id = j.id;
+    for (unsigned run = 1; run <= 4; run++) {
+        wait_running(run);
+        OK(job_get(f.engine, JOB_IMPORT, FX_STORE, id, a, &j, e));
+        assert_int_equal(j.status, JOB_IN_PROGRESS);
+        assert_int_equal(j.progress.resources_imported, run < 4 ? 7 : 9);
+        OK(job_list(f.engine, JOB_IMPORT, &(struct job_filter){ .datastore_id = FX_STORE }, SV_NONE,
+                    10, a, &list, &n, &next, e));
+        assert_int_equal(n, 1);
+        assert_int_equal(list[0].progress.resources_imported, run < 4 ? 7 : 9);
+        fx_engine_stop(&f);
+        /* nothing; less, of what was not on disk yet; more */
+        stage.n_told = run == 1 ? 0 : run == 2 ? 5 : 9;
+        engine(&f, &without_undo);
+    }
+    open_gate(5);
+    assert_int_equal(fx_wait(&f, JOB_IMPORT, id, a).progress.resources_imported, 9);
+    fx_engine_stop(&f);
+    const struct job_engine_config cfg = { .records = f.records };
+    struct job_run after = { .job = &j, .cfg = &cfg };
+    FAILS(ERR_NOT_FOUND, job_run_note_get(&after, SV_LIT("progress"), &note, e));
+    fx_close(&f);
+}
+
 TEST(runner, a_dropped_data_store_ends_what_runs_and_what_waits)
 {
     struct fx f;
@@ -351,6 +393,7 @@ TEST_MAIN(T(runner, one_of_a_data_store_runs_and_the_next_begins_when_it_has_end
           T(runner, a_cancelled_run_is_undone_and_says_when_it_could_not_be),
           T(runner, a_failed_run_is_undone_and_its_message_is_the_jobs),
           T(runner, a_run_that_the_engine_stops_keeps_its_status_and_is_taken_up),
+          T(runner, an_imports_progress_is_what_it_was_until_the_next_run_tells_its_own),
           T(runner, a_dropped_data_store_ends_what_runs_and_what_waits),
           T(runner, what_the_kind_refuses_has_no_job),
           T(run, a_pause_ends_with_the_stop_and_not_with_its_time),
