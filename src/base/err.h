@@ -62,7 +62,14 @@ struct err {
     int line;
 };
 
-#define ERR(e, code, ...) err_set((e), (code), __FILE__, __LINE__, __VA_ARGS__)
+/* Fill *e as err_set() does, and be the code. A compiler sees here that it is not ERR_OK, so it
+ * does not warn of what a call that fails leaves unset. */
+#define ERR(e, code, ...)                                                 \
+    __extension__({                                                       \
+        const err_code err_raised_ = (code);                              \
+        (void)err_set((e), err_raised_, __FILE__, __LINE__, __VA_ARGS__); \
+        err_raised_ ? err_raised_ : ERR_INTERNAL;                         \
+    })
 
 /* Return the code of `call` from the calling function unless it is ERR_OK. */
 #define TRY(call)                  \

@@ -148,7 +148,7 @@ err_code pg_changes_plan(struct store *st, fhir_type type, uint64_t after_t, uin
     const struct store_range all = { .type = type };
     CLEANUP_BUF struct buf numbers = BUF_INIT(NUMBERS_MAX);
     uint64_t as_of = 0;
-    size_t mean;
+    size_t mean = 1;
     struct err mine;
     err_code rc = changed(p, &all, after_t, upto_t, &as_of, &numbers, &mine);
     if (rc == ERR_TOO_LARGE)
