@@ -20,6 +20,8 @@ import threading
 import time
 import uuid
 
+from relay import Relay
+
 LEAST = 14
 INSTALLED = max(glob.glob("/usr/lib/postgresql/*/bin"), key=lambda p: int(re.search(r"/(\d+)/bin", p)[1]), default=None)
 ON = os.environ.get("FHIRLAKE_E2E_STORE") == "postgresql"
@@ -224,19 +226,17 @@ class Pair:
                 one.close()
 
 
-class Proxy:
-    """Between clients and a server on loopback. Ends the connection of who sends what it is told, or runs a prepared statement that
-    has it: in front of the server, or behind its answer, which is lost. Or holds it: nothing more passes, and the server sees no
-    end, as of a client that is frozen."""
+class Proxy(Relay):
+    """In front of a server. Ends the connection of who sends what it is told, or runs a prepared statement that has it: before it
+    reaches the server, or behind the answer, which is lost. Or holds it: nothing more passes, and the server sees no end, as of a
+    client that is frozen."""
 
     COMMIT, COPY, BEGIN = b"Q\0\0\0\x0bcommit\0", b"PGCOPY\n", b"Q\0\0\0\x0abegin\0"
 
     def __init__(self, to):
-        self.to, self.lock, self.cuts, self.n_cut = to, threading.Lock(), [], 0
+        self.cuts, self.n_cut = [], 0
         self.holds, self.held, self.closed = [], threading.Event(), threading.Event()
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self.listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
+        super().__init__(to)
 
     def cut(self, what, behind=False, after=0):
         """The connection of the one who sends it, after so many others did."""
@@ -256,19 +256,6 @@ class Proxy:
                     self.held.set()
                     return True
         return False
-
-    def _accept(self):
-        while True:
-            try:
-                client = self.listener.accept()[0]
-            except OSError:
-                return
-            server = socket.create_connection(("127.0.0.1", self.to))
-            for one in (client, server):
-                one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            mute = threading.Event()
-            threading.Thread(target=self._up, args=(client, server, mute), daemon=True).start()
-            threading.Thread(target=self._down, args=(client, server, mute), daemon=True).start()
 
     def _due(self, data):
         with self.lock:
@@ -293,10 +280,11 @@ class Proxy:
         prepared = {}
         try:
             while data := client.recv(1 << 16):
-                if self._is_held(data):
+                said = data + self._ran(data, prepared)
+                if self._is_held(said):
                     self.closed.wait()
                     break
-                due = self._due(data + self._ran(data, prepared))
+                due = self._due(said)
                 if due and due[1]:  # whoever comes next is the answer, which is lost
                     mute.set()
                 if due is None or due[1]:
@@ -308,25 +296,9 @@ class Proxy:
         if not mute.is_set():
             self._end(client, server)
 
-    def _down(self, client, server, mute):
-        try:
-            while (data := server.recv(1 << 16)) and not mute.is_set():
-                client.sendall(data)
-        except OSError:
-            pass
-        self._end(client, server)
-
-    @staticmethod
-    def _end(*both):
-        for one in both:
-            try:
-                one.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
-
     def close(self):
         self.closed.set()
-        self.listener.close()
+        super().close()
 
 
 _server, _databases = None, {}

@@ -4,8 +4,6 @@ import json
 import os
 import random
 import shutil
-import socket
-import threading
 import urllib.parse
 
 import pytest
@@ -13,6 +11,7 @@ import pytest
 import postgres
 from bulk import ASYNC, Export
 from fhirlake import FINAL, LONG, Server, assert_same_resources, generate, read_export, read_ndjson, run, wait
+from relay import Relay
 from s3_peer import Peer
 
 pytestmark = [pytest.mark.skipif(postgres.INSTALLED is None, reason=postgres.NOT_INSTALLED), pytest.mark.once]
@@ -302,44 +301,10 @@ def test_a_file_that_was_changed_is_not_served(place, tmp_path):
         assert server.fhir(store).get(url).status == 404
 
 
-class Counter:
-    """In front of a server of S3 on loopback: bytes of its answers."""
-
-    def __init__(self, url):
-        self.to, self.n = int(url.rsplit(":", 1)[1]), 0
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self):
-        while True:
-            try:
-                client = self.listener.accept()[0]
-            except OSError:
-                return
-            server = socket.create_connection(("127.0.0.1", self.to))
-            threading.Thread(target=self._copy, args=(client, server, 0), daemon=True).start()
-            threading.Thread(target=self._copy, args=(server, client, 1), daemon=True).start()
-
-    def _copy(self, of, to, counts):
-        try:
-            while data := of.recv(1 << 16):
-                self.n += len(data) * counts
-                to.sendall(data)
-            to.shutdown(socket.SHUT_WR)
-        except OSError:
-            to.close()
-
-    def took(self, call):
-        before = self.n
-        result = call()
-        return result, self.n - before
-
-
 def test_of_a_file_in_s3_a_range_alone_is_fetched_once_the_whole_was_found_right(tmp_path):
     peer = Peer("moto")
-    counter = Counter(peer.url)
-    options = [*peer.options(counter.url), "--export-files", f"s3://{peer.bucket}/served", "--region", peer.region]
+    counter = Relay(peer.port)
+    options = [*peer.options(f"http://127.0.0.1:{counter.port}"), "--export-files", f"s3://{peer.bucket}/served", "--region", peer.region]
     try:
         with Machines(tmp_path, *options) as machines, machines.machine(env=peer.env()) as server:
             store = server.create_store()
@@ -379,7 +344,7 @@ def test_of_a_file_in_s3_a_range_alone_is_fetched_once_the_whole_was_found_right
             peer.s3.delete_object(Bucket=peer.bucket, Key=key)
             assert fhir.get(url, Range="bytes=5-9").status == 404
     finally:
-        counter.listener.close()
+        counter.close()
         peer.stop()
 
 
