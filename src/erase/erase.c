@@ -57,12 +57,13 @@ static err_code finish_store(struct erasure *x, struct err *e)
 }
 
 /* No import of the data store runs on any node (job/nodes/list.c), and one that lost its job's
- * lease publishes nothing. */
+ * lease publishes nothing. It is asked for each load: a node that was frozen here would take away
+ * those of an import that came behind the erasure. */
 static err_code clear_loads(struct erasure *x, struct err *e)
 {
     struct err why;
     err_code rc;
-    while ((rc = store_loads_clear(x->run->store, &why)) == ERR_CONFLICT) {
+    while ((rc = store_loads_clear_under(x->run->lease, x->run->store, &why)) == ERR_CONFLICT) {
         TRY(erase_goes_on(x, e));
         job_run_pause(x->run, WAIT_MS);
     }

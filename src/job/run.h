@@ -135,6 +135,9 @@ MUST_USE err_code job_run_range_note(struct job_run *run, struct lease *lease, s
 /* Notes done/<range> from that range on. */
 MUST_USE err_code job_run_ranges_scan(struct job_run *run, size_t from, records_each_fn each,
                                       void *ctx, struct err *e);
+/* No other job of its data store and kind is under way on any node. One that is to be cancelled is
+ * run for that while it waits behind others. Of a run that has the job. */
+bool job_run_is_first(struct job_run *run);
 void job_run_tell(struct job_run *run); /* to the others: look */
 /* To those who work at jobs that several nodes work at: there is something to take, or was done. */
 void job_run_tell_share(struct job_run *run);

@@ -282,9 +282,14 @@ err_code store_erase(struct store *st, store_number number, uint64_t t, sv note,
     return store_erase_under(NULL, st, number, t, note, any, e);
 }
 
+err_code store_loads_clear_under(const struct lease *lease, struct store *st, struct err *e)
+{
+    return st->ops->loads_clear ? st->ops->loads_clear(st, lease, e) : ERR_OK;
+}
+
 err_code store_loads_clear(struct store *st, struct err *e)
 {
-    return st->ops->loads_clear ? st->ops->loads_clear(st, e) : ERR_OK;
+    return store_loads_clear_under(NULL, st, e);
 }
 
 static void put_erased(const struct store_erased *n, char out[STORE_ERASED_BYTES])

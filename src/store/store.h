@@ -428,6 +428,9 @@ MUST_USE err_code store_erase_under(const struct lease *lease, struct store *st,
  * process has the data store there is nothing to do. ERR_CONFLICT: one is just being written: call
  * it again later. */
 MUST_USE err_code store_loads_clear(struct store *st, struct err *e);
+/* The same, of each load, if the lease is still held then. ERR_CANCELLED: it is lost. */
+MUST_USE err_code store_loads_clear_under(const struct lease *lease, struct store *st,
+                                          struct err *e);
 struct store_erased {
     uint64_t resources; /* of which all versions went */
     uint64_t versions;  /* those of these resources, and single ones; deletions are versions */

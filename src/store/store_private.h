@@ -101,7 +101,8 @@ struct store_ops {
                       struct err *);
     err_code (*erase_finish)(struct store *, const struct lease *, const atomic_bool *,
                              struct err *);
-    err_code (*loads_clear)(struct store *, struct err *); /* NULL: there is nothing to clear */
+    /* NULL: there is nothing to clear */
+    err_code (*loads_clear)(struct store *, const struct lease *, struct err *);
     /* A write has failed, or an erasure has ended: it should be closed and opened when nobody holds
      * it. NULL: never. */
     bool (*wants_anew)(struct store *);

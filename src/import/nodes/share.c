@@ -104,6 +104,18 @@ static err_code write_all(struct job_run *run, const struct buf *writes, struct 
     return n ? job_run_notes_write(run, w, n, e) : ERR_OK;
 }
 
+/* Loads that a node was filling when it died, and that it had told nobody of. None of this data
+ * store's is anybody's now, unless another import is under way. */
+static err_code clear_loads(struct job_run *run, struct err *e)
+{
+    struct err why;
+    if (!job_run_is_first(run))
+        return ERR_OK;
+    err_code rc = store_loads_clear_under(run->lease, run->store, &why);
+    /* one that is just being written is given up by who writes it */
+    return rc == ERR_OK || rc == ERR_CONFLICT ? ERR_OK : err_pass(e, &why);
+}
+
 /* Of a run before this one, or of one that is over. Nobody has a unit in hand: loads that nobody
  * will publish are given up. */
 static err_code clear(struct job_run *run, struct err *e)
@@ -128,7 +140,8 @@ static err_code clear(struct job_run *run, struct err *e)
         rc = delete_offer(a, ((const struct note *)(const void *)n.items.ptr)[i].unit, &writes, e);
     buf_done(&n.items);
     TRY(rc);
-    return write_all(run, &writes, e);
+    TRY(write_all(run, &writes, e));
+    return clear_loads(run, e);
 }
 
 /* ---- the door ---- */

@@ -50,6 +50,17 @@ bool job_entry_behind_locked(struct job_engine *engine, const struct job_entry *
     return false;
 }
 
+bool job_run_is_first(struct job_run *run)
+{
+    const struct job *job = run->job;
+    pthread_mutex_lock(&run->engine->locked.lock);
+    const struct job_entry *entry =
+        job_entry_find_locked(run->engine, job->kind, job->datastore_id, job->id);
+    const bool first = entry && !job_entry_behind_locked(run->engine, entry);
+    pthread_mutex_unlock(&run->engine->locked.lock);
+    return first;
+}
+
 bool job_entry_blocked_locked(struct job_engine *engine, const struct job_entry *x)
 {
     return engine->locked.n_running >= RUNNING_MAX || job_entry_behind_locked(engine, x);

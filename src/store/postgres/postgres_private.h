@@ -274,7 +274,7 @@ err_code pg_bulk_fill(struct store_bulk *base, struct store_bulk_item *items, si
                       struct err *e);
 err_code pg_bulk_publish(struct store_bulk **bulks, size_t n, sv note_key, sv note,
                          struct store_commit *out, struct err *e);
-err_code pg_loads_clear(struct store *st, struct err *e);
+err_code pg_loads_clear(struct store *st, const struct lease *lease, struct err *e);
 bool pg_is_crowded(struct store *st);
 void pg_bulk_abort(struct store_bulk *base);
 err_code pg_bulk_hand_over(const struct store_bulk *base, struct buf *out, struct err *e);

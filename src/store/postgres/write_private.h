@@ -5,7 +5,8 @@
  *   load/packs.c   its births, many in a row
  *   load/entries.c its search entries
  *   load/rows.c    its other rows, sorted, by COPY
- *   load/bulk.c    begin, publish, abort, and the janitor
+ *   load/bulk.c    begin, publish, abort
+ *   load/clear.c   loads that nobody publishes any more go
  *   counts.c       sums
  * Floor: store. */
 #pragma once
@@ -31,6 +32,15 @@ void pg_put_i64(struct pg_load_copy *c, int64_t v);
 void pg_put_bytes(struct pg_load_copy *c, sv v); /* ptr NULL: NULL */
 /* Ends it: with rc, as a failure of what was to be sent. */
 MUST_USE err_code pg_load_copy_end(struct pg_load_copy *c, err_code rc, struct err *e);
+
+/* ---- load/clear.c ---- */
+/* Others wait for a row of open_loads, so whoever is frozen with one is ended soon. */
+#define PG_LOAD_ROW_TAKEN "set local idle_in_transaction_session_timeout = '10s'"
+/* A load whose lease has passed, if there is one that nobody else is clearing or publishing. */
+MUST_USE err_code pg_load_clear_late(PGconn *conn, struct err *e);
+/* This one, behind whoever has its row: a load that found it shares a number, a publication whose
+ * answer was lost. Of a database that went back another load may have its number. */
+MUST_USE err_code pg_load_clear_own(PGconn *conn, const char *load, const char *who, struct err *e);
 
 /* ---- load/ids.c ---- */
 struct pg_numbered {

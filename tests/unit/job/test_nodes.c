@@ -6,7 +6,7 @@
 static struct {
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    unsigned n_running, most_running, n_runs, n_undone;
+    unsigned n_running, most_running, n_runs, n_undone, n_first;
     bool open;      /* runs may come to their end */
     bool says_lost; /* a run that has lost its lease tries to write all the same */
     err_code lost;  /* what became of that */
@@ -16,9 +16,11 @@ static struct {
 static err_code fake_run(struct job_run *r, job_status *status, struct buf *message, struct err *e)
 {
     const struct job_progress p = { .resources_exported = 7, .ranges_total = 3 };
+    const bool first = job_run_is_first(r);
     job_run_progress_set(r, &p);
     pthread_mutex_lock(&stage.lock);
     stage.n_runs++;
+    stage.n_first += first;
     if (++stage.n_running > stage.most_running)
         stage.most_running = stage.n_running;
     pthread_cond_broadcast(&stage.changed);
@@ -77,7 +79,7 @@ static bool begin(struct two *t)
         return false;
     fx_open(&t->f);
     store_registry_release(t->f.stores, fx_store(&t->f));
-    stage.n_running = stage.most_running = stage.n_runs = stage.n_undone = 0;
+    stage.n_running = stage.most_running = stage.n_runs = stage.n_undone = stage.n_first = 0;
     stage.open = false;
     stage.end = stage.lost = ERR_OK;
     t->a = arena_new(512u << 20);
@@ -222,6 +224,9 @@ TEST(nodes, a_cancel_on_one_reaches_the_other)
     const unsigned there = runner_of(&t, id);
     OK(job_cancel(t.engine[1 - there], JOB_EXPORT, FX_STORE, behind, e));
     assert_int_equal(wait_status(&t, there, behind, JOB_CANCEL_COMPLETED), JOB_CANCEL_COMPLETED);
+    /* it ran for that alone, beside the one before it, and is told so */
+    assert_int_equal(stage.n_runs, 2);
+    assert_int_equal(stage.n_first, 1);
     OK(job_cancel(t.engine[1 - there], JOB_EXPORT, FX_STORE, id, e));
     assert_int_equal(wait_status(&t, 1 - there, id, JOB_CANCEL_COMPLETED), JOB_CANCEL_COMPLETED);
     finish(&t);

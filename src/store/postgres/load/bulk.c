@@ -6,20 +6,12 @@
  * row: each load gets its t and instant in `commits`, and the note goes with it (I1, I6). A reader
  * finds a load's rows only through that row (I4).
  *
- * What crashes leave are rows of loads that stand in `open_loads` with a lease that has passed.
- * Whoever begins a load clears one such load away. Both the janitor and the publication take the
- * row of open_loads, so a publication that comes too late finds none and fails. */
+ * What crashes leave are rows of loads that stand in `open_loads` (clear.c). */
 #include "base/rng.h"
 #include "store/postgres/read_private.h"
 #include "store/postgres/write_private.h"
 
 #define PUBLISHING "publishing a bulk load"
-#define CLEARING   "clearing a bulk load away"
-
-/* Others wait for a row of open_loads, so whoever is frozen with one is ended soon. */
-#define ROW_TAKEN "set local idle_in_transaction_session_timeout = '10s'"
-/* So who waits for such a row waits no longer than this: that, and the statement before. */
-#define WAIT_FOR_ROW "; set local lock_timeout = '20s'"
 
 #define ABORT_TRIES 2u /* the first connection may have ended */
 
@@ -30,108 +22,6 @@ struct pg_bulk {
     char who[37]; /* its own; a number of a database that went back can come twice */
     bool filled, known, published;
 };
-
-/* ---- the janitor ---- */
-
-static err_code remove_load(PGconn *conn, const char *load, struct err *e)
-{
-    static const char *const all[] = {
-        /* a load's entries lie together, which their BRIN index knows */
-        "delete from search where n = -$1::bigint",
-        "delete from parts p using changes c where c.n = -$1::bigint and p.number = c.number "
-        "and p.n = -$1::bigint",
-        "delete from versions v using changes c where c.n = -$1::bigint and v.type = c.type and "
-        "v.number = c.number and v.n = -$1::bigint",
-        "delete from packs k using generate_series(1, 255) t where k.type = t::smallint and "
-        "k.first >= (($1::bigint << 28) + (t::bigint << 20)) and k.first < (($1::bigint << 28) + "
-        "(t::bigint << 20)) + 1048576",
-        "delete from counts where n = -$1::bigint",
-        "delete from fences where load = $1::bigint",
-        "delete from changes where n = -$1::bigint",
-        "delete from open_loads where load = $1::bigint",
-    };
-    const char *args[] = { load };
-    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
-        PGresult *r;
-        TRY(pg_ask(conn, all[i], 1, args, CLEARING, &r, e));
-        PQclear(r);
-    }
-    return ERR_OK;
-}
-
-/* In a transaction: the load that `which` finds. */
-static err_code clear_found(PGconn *conn, const char *which, const char *only, const char *who,
-                            struct err *e)
-{
-    const char *args[] = { only, who };
-    PGresult *r;
-    char load[24] = "";
-    TRY(pg_ask(conn, which, who ? 2 : only ? 1 : 0, args, CLEARING, &r, e));
-    if (PQntuples(r) == 1)
-        (void)snprintf(load, sizeof load, "%" PRId64, pg_i64(r, 0, 0));
-    PQclear(r);
-    if (load[0])
-        TRY(remove_load(conn, load, e));
-    return pg_do(conn, "commit", CLEARING, e);
-}
-
-/* A load whose lease has passed, if there is one that nobody else is clearing or publishing. */
-static err_code clear_late(PGconn *conn, struct err *e)
-{
-    TRY(pg_do(conn, "begin; " ROW_TAKEN, CLEARING, e));
-    return clear_found(conn,
-                       "select load from open_loads where until < clock_timestamp() order by load "
-                       "limit 1 for update skip locked",
-                       NULL, NULL, e);
-}
-
-/* This one, whatever its lease, unless somebody has its row. */
-static err_code clear_free(PGconn *conn, const char *load, struct err *e)
-{
-    TRY(pg_do(conn, "begin; " ROW_TAKEN, CLEARING, e));
-    return clear_found(conn,
-                       "select load from open_loads where load = $1::bigint for update skip locked",
-                       load, NULL, e);
-}
-
-/* This one, behind whoever has its row: a load that found it shares a number, a publication whose
- * answer was lost. Of a database that went back another load may have its number. */
-static err_code clear_own(PGconn *conn, const char *load, const char *who, struct err *e)
-{
-    TRY(pg_do(conn, "begin; " ROW_TAKEN WAIT_FOR_ROW, CLEARING, e));
-    static const char find[] =
-        "select load from open_loads where load = $1::bigint and who = $2::uuid for update";
-    return clear_found(conn, find, load, who, e);
-}
-
-/* One transaction that fills such a load meanwhile fails: its mark finds no row. */
-static err_code clear_all(PGconn *conn, struct err *e)
-{
-    PGresult *r;
-    err_code rc = ERR_OK;
-    TRY(pg_ask(conn, "select load from open_loads order by load", 0, NULL, CLEARING, &r, e));
-    for (int i = 0; i < PQntuples(r) && rc == ERR_OK; i++) {
-        char load[24];
-        (void)snprintf(load, sizeof load, "%" PRId64, pg_i64(r, i, 0));
-        rc = clear_free(conn, load, e);
-    }
-    PQclear(r);
-    TRY(rc);
-    TRY(pg_ask(conn, "select 1 from open_loads limit 1", 0, NULL, CLEARING, &r, e));
-    const bool left = PQntuples(r) > 0;
-    PQclear(r);
-    return left ? ERR(e, ERR_CONFLICT, "a bulk load is just being written") : ERR_OK;
-}
-
-err_code pg_loads_clear(struct store *st, struct err *e)
-{
-    struct pg *p = (struct pg *)st;
-    PGconn *conn;
-    TRY(pg_take(p, PG_LOAD, &conn, e));
-    err_code rc = clear_all(conn, e);
-    pg_give(p, PG_LOAD, conn);
-    return rc;
-}
 
 /* ---- filling ---- */
 
@@ -153,7 +43,7 @@ err_code pg_bulk_begin(struct store *st, struct store_bulk **out, struct err *e)
     rng_uuid(who);
     TRY(pg_take(p, PG_LOAD, &conn, e));
     /* what cannot be cleared away now is no reason not to load */
-    IGNORE(clear_late(conn, &why));
+    IGNORE(pg_load_clear_late(conn, &why));
     if (PQtransactionStatus(conn) != PQTRANS_IDLE) {
         pg_give(p, PG_LOAD, conn);
         TRY(pg_take(p, PG_LOAD, &conn, e));
@@ -203,7 +93,7 @@ static err_code mark_filled(struct pg_bulk *k, PGconn *conn, struct err *e)
     const char *args[] = { load };
     PGresult *r;
     (void)snprintf(load, sizeof load, "%" PRIu64, k->b);
-    TRY(pg_do(conn, ROW_TAKEN, PG_LOADING, e));
+    TRY(pg_do(conn, PG_LOAD_ROW_TAKEN, PG_LOADING, e));
     TRY(pg_ask(conn, "update open_loads set filled = true where load = $1", 1, args, PG_LOADING, &r,
                e));
     const bool there = strcmp(PQcmdTuples(r), "1") == 0;
@@ -430,7 +320,7 @@ void pg_bulk_abort(struct store_bulk *base)
     /* what stays is invisible, and the janitor's when its lease has passed */
     for (unsigned i = 0; i < ABORT_TRIES && there && pg_take(k->p, PG_LOAD, &conn, &why) == ERR_OK;
          i++) {
-        there = clear_own(conn, load, k->who, &why) != ERR_OK;
+        there = pg_load_clear_own(conn, load, k->who, &why) != ERR_OK;
         pg_give(k->p, PG_LOAD, conn);
     }
     free(k);
