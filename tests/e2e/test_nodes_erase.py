@@ -9,7 +9,7 @@ import postgres
 from bulk import export
 from fhirlake import FINAL, LONG, wait
 from test_erase import found, job_of, observation, patient, put
-from test_nodes import Nodes, holder, other
+from test_nodes import Nodes, holder, listed, other
 
 pytestmark = pytest.mark.skipif(postgres.INSTALLED is None, reason=postgres.NOT_INSTALLED)
 PATIENTS, EACH = 12, 60
@@ -97,6 +97,44 @@ def test_who_dies_or_is_frozen_with_a_purge_is_followed_by_another(tmp_path):
             assert left == found(fhir, "Patient?_count=1000") | found(fhir, "Observation?_count=1000")
             assert f"Observation/o{i}-0" in left and f"Observation/o{i}-1" not in left
         assert nodes.sql(f"select count(*) from fl_{store}.erasing") == ["0"]
+
+
+@pytest.mark.parametrize("said", [postgres.Proxy.COPY, b"copy counts"], ids=["in the middle", "between two"])
+def test_an_erasure_does_not_wait_for_a_node_that_stands_still_while_it_loads(tmp_path, monkeypatch, said):
+    """A COPY has no deadline at the server: its transaction sees what is erased for as long as the node stands still."""
+    pg = postgres.Postgres(port=postgres.free_port())
+    monkeypatch.setattr(postgres, "server", lambda: pg)
+    try:
+        nodes = Nodes(2, "--export-files", str(tmp_path))
+        proxy = postgres.Proxy(pg.port)
+        a, b = nodes.all
+        b.options[b.options.index("--store") + 1] = f"postgresql://fhirlake@127.0.0.1:{proxy.port}/{nodes.database}"
+        b.env["_FHIRLAKE_CHUNK_BYTES"] = a.env["_FHIRLAKE_CHUNK_BYTES"] = "4000"
+        with nodes:
+            store = filled(a)
+            a.put_object("s3://input/y/all.ndjson", "\n".join(json.dumps(observation(f"new{i}", "p1-", "new")) for i in range(300)))
+            proxy.held.clear()
+            proxy.hold(said)
+            jobs = []
+            while not proxy.held.is_set():
+                # whoever has it, the other one takes part
+                jobs.append(b.start_import(store, "s3://input/y/"))
+                wait(lambda: proxy.held.is_set() or listed(a, "Import", store, jobs[-1])["JobStatus"] in FINAL, {True})
+            b.process.send_signal(signal.SIGSTOP)
+            assert a.wait_import(store, jobs[-1])["JobStatus"] == "COMPLETED"
+            purge = job_of(a.fhir(store).post("Patient/p0-/$purge", None, content_type=None))
+            told = ended(a, store, purge)
+            assert (told["status"], told["summary"]) == ("COMPLETED", {"resources": 1 + EACH, "versions": 1 + EACH}), told
+            assert nowhere(nodes, 0)
+            b.process.send_signal(signal.SIGCONT)
+            # what it was loading is in vain, and it goes on
+            assert b.import_all(store, "s3://input/y/")["JobStatus"] == "COMPLETED"
+            n = (PATIENTS - 1) * EACH + 300
+            for server in (a, b):
+                assert server.fhir(store).get("Observation?_summary=count").json["total"] == n
+        proxy.close()
+    finally:
+        pg.close()
 
 
 # What the transaction that erases one resource says to the database, in this order.

@@ -41,6 +41,10 @@ MUST_USE err_code pg_load_clear_late(PGconn *conn, struct err *e);
 /* This one, behind whoever has its row: a load that found it shares a number, a publication whose
  * answer was lost. Of a database that went back another load may have its number. */
 MUST_USE err_code pg_load_clear_own(PGconn *conn, const char *load, const char *who, struct err *e);
+/* The caller knows that nobody loads, as in store_loads_clear(): connections of nodes that still
+ * fill a load are ended. ERR_CANCELLED: the lease is lost. */
+MUST_USE err_code pg_load_end_fills(PGconn *conn, const char *schema, const struct lease *lease,
+                                    struct err *e);
 
 /* ---- load/ids.c ---- */
 struct pg_numbered {

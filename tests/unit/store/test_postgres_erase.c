@@ -350,6 +350,63 @@ TEST(postgres_erase, does_not_wait_for_a_load_that_nobody_ends)
     end(st);
 }
 
+/* A session that stands still in the middle of a COPY. */
+static PGconn *stands_still(const char *application, const char *table)
+{
+    char conninfo[256], sql[256];
+    const char *slash = strrchr(uri, '/');
+    (void)snprintf(conninfo, sizeof conninfo, "%.*s", (int)(slash - uri), uri);
+    PGconn *c = PQconnectdb(conninfo);
+    (void)snprintf(sql, sizeof sql,
+                   "set application_name = '%s'; set search_path = fl_%s; set statement_timeout = "
+                   "'1s'; begin",
+                   application, slash + 1);
+    PQclear(PQexec(c, sql));
+    (void)snprintf(sql, sizeof sql, "copy %s from stdin (format binary)", table);
+    PGresult *r = PQexec(c, sql);
+    assert_int_equal(PQresultStatus(r), PGRES_COPY_IN);
+    PQclear(r);
+    return c;
+}
+
+static long sessions_of(const char *application)
+{
+    char sql[256];
+    (void)snprintf(sql, sizeof sql,
+                   "select count(*) from pg_stat_activity where application_name = '%s'",
+                   application);
+    return pg_sql(uri, sql);
+}
+
+TEST(postgres_erase, ends_nodes_that_stand_still_in_a_load_and_waits_for_other_programs)
+{
+    (void)state;
+    struct store *st;
+    struct err why;
+    if (!begin(&st))
+        skip();
+    load(st, 3, "p");
+    /* nobody could lock the sums */
+    PGconn *node = stands_still("fhirlake 1", "counts");
+    OK(store_loads_clear(st, e));
+    while (sessions_of("fhirlake 1"))
+        (void)usleep(1000);
+    PQfinish(node);
+    node = stands_still("fhirlake 2", "search");
+    PGconn *other = stands_still("other", "packs");
+    erase(st, "p1");
+    /* the server ends a node's at once, and the other's never */
+    while (sessions_of("fhirlake 2"))
+        assert_int_equal(store_erase_finish(st, NULL, &why), ERR_CONFLICT);
+    PQfinish(node);
+    assert_int_equal(store_erase_finish(st, NULL, &why), ERR_CONFLICT);
+    assert_int_equal(sessions_of("other"), 1);
+    PQfinish(other);
+    finish(st);
+    assert_int_equal(pg_sql(uri, "select count(*) from erasing"), 0);
+    end(st);
+}
+
 /* ---- random histories ---- */
 
 static void finish_both(struct history *h)
@@ -402,6 +459,7 @@ int main(void)
         T(postgres_erase, frees_the_id_for_a_new_resource),
         T(postgres_erase, waits_for_loads_and_for_who_reads),
         T(postgres_erase, does_not_wait_for_a_load_that_nobody_ends),
+        T(postgres_erase, ends_nodes_that_stand_still_in_a_load_and_waits_for_other_programs),
         T(postgres_erase, random_histories_answer_as_the_oracle_does),
     };
     return cmocka_run_group_tests(tests, begin_all, end_all);

@@ -4,7 +4,7 @@
  *   2  sums that have come to nothing go: their keys are digests of codes, and a code may be
  *      somebody's alone
  *   3  an empty commit: what is read as of it, from a standby too, comes behind the erasure
- *   4  nobody reads any more who began before it
+ *   4  nobody reads, or loads, any more who began before it
  *   5  dead rows leave their pages
  *   6  rows of `erasing` go
  *
@@ -109,14 +109,23 @@ static err_code put_past(struct pg *p, const struct lease *lease, const atomic_b
 
 /* ---- dead rows ---- */
 
-static err_code clear_dead(struct pg *p, const atomic_bool *halt, struct err *e)
+/* Of those who began before: what a node still loads, which stood still since, is in vain, as no
+ * import is under way. Others are waited for. */
+static err_code wait_for_others(struct pg *p, const struct lease *lease, PGconn *c, struct err *e)
+{
+    TRY(pg_load_end_fills(c, p->schema, lease, e));
+    return ERR(e, ERR_CONFLICT, "somebody reads the database who began before");
+}
+
+static err_code clear_dead(struct pg *p, const struct lease *lease, const atomic_bool *halt,
+                           struct err *e)
 {
     bool seen = false;
     PGconn *c;
     TRY(pg_take(p, PG_LOAD, &c, e));
     err_code rc = pg_xid_is_seen(c, p->erase_xid, &seen, e);
     if (rc == ERR_OK && seen)
-        rc = ERR(e, ERR_CONFLICT, "somebody reads the database who began before");
+        rc = wait_for_others(p, lease, c, e);
     for (size_t i = 0; i < sizeof tables / sizeof tables[0] && rc == ERR_OK; i++)
         rc = pg_vacuum(c, tables[i], halt, e);
     pg_give(p, PG_LOAD, c);
@@ -149,7 +158,7 @@ err_code pg_erase_finish(struct store *st, const struct lease *lease, const atom
         return ERR_OK;
     if (p->erase_xid[0] == 0)
         TRY(put_past(p, lease, halt, e));
-    TRY(clear_dead(p, halt, e));
+    TRY(clear_dead(p, lease, halt, e));
     TRY(forget(p, lease, e));
     p->erase_xid[0] = 0;
     return ERR_OK;

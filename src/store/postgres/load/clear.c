@@ -111,12 +111,36 @@ static err_code clear_all(PGconn *conn, const struct lease *lease, struct err *e
     return left ? ERR(e, ERR_CONFLICT, "a bulk load is just being written") : ERR_OK;
 }
 
+/* A node that is frozen in the middle of a COPY, or between two, has its locks and its transaction
+ * for as long as it stands still: no deadline of the server ends a COPY. What it still fills was
+ * cleared away, and would be undone at its end. An online commit makes no COPY. */
+err_code pg_load_end_fills(PGconn *conn, const char *schema, const struct lease *lease,
+                           struct err *e)
+{
+    const char *args[] = { schema };
+    PGresult *r;
+    TRY(begin_under(conn, lease, e));
+    TRY(pg_ask(conn,
+               "select count(pg_terminate_backend(a.pid)) from pg_stat_activity a where "
+               "starts_with(a.application_name, '" PG_APPLICATION
+               "') and a.usename = current_user and a.datname = current_database() and a.pid <> "
+               "pg_backend_pid() and starts_with(a.query, 'copy ') and a.state <> 'idle' and "
+               "exists (select from pg_locks l join pg_class k on k.oid = l.relation join "
+               "pg_namespace n on n.oid = k.relnamespace where n.nspname = $1 and l.pid = a.pid "
+               "and l.mode = 'RowExclusiveLock' and l.granted and l.database = a.datid)",
+               1, args, CLEARING, &r, e));
+    PQclear(r);
+    return pg_do(conn, "commit", CLEARING, e);
+}
+
 err_code pg_loads_clear(struct store *st, const struct lease *lease, struct err *e)
 {
     struct pg *p = (struct pg *)st;
     PGconn *conn;
     TRY(pg_take(p, PG_LOAD, &conn, e));
     err_code rc = clear_all(conn, lease, e);
+    if (rc == ERR_OK)
+        rc = pg_load_end_fills(conn, p->schema, lease, e);
     pg_give(p, PG_LOAD, conn);
     return rc;
 }
