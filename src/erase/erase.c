@@ -7,7 +7,8 @@
  *   5  the data store is closed and opened: a new manifest of RocksDB
  *   6  what was asked for goes from the records: it has an id
  *
- * In a database step 3 is about its rows (store/postgres/erase), and there is no step 5. Where
+ * In a database step 3 is about its rows (store/postgres/erase), and there is no step 5: readers
+ * are waited for behind step 3 (store/erased.h). Where
  * several nodes have it, all is done under the job's lease: a node that was frozen does nothing
  * when it wakes.
  *
@@ -17,7 +18,9 @@
  * files: the erasure waits until it is gone. */
 #include "erase/erase_private.h"
 
+#include "base/clock.h"
 #include "base/log.h"
+#include "store/erased.h"
 
 #include <limits.h>
 #include <unistd.h>
@@ -54,6 +57,17 @@ static err_code finish_store(struct erasure *x, struct err *e)
                 LOG_STR("for", rc == ERR_OK ? "a backup" : why.msg));
         job_run_pause(x->run, WAIT_MS);
     }
+}
+
+/* Tables that go out on any node, and may have what was erased in hand, are ended by now. */
+static err_code wait_for_readers(struct erasure *x, struct err *e)
+{
+    const uint64_t end_us = clock_mono_us() + STORE_ERASED_WAIT_MS * UINT64_C(1000);
+    while (store_is_remote(x->run->store) && clock_mono_us() < end_us) {
+        TRY(erase_goes_on(x, e));
+        job_run_pause(x->run, WAIT_MS);
+    }
+    return ERR_OK;
 }
 
 /* No import of the data store runs on any node (job/nodes/list.c), and one that lost its job's
@@ -159,6 +173,7 @@ static err_code erase_all(struct erasure *x, struct arena *a, struct erase_compa
         return ERR_OK;
     TRY(erase_company(x, a, company, e));
     TRY(finish_store(x, e));
+    TRY(wait_for_readers(x, e));
     TRY(job_run_copies_drop(x->run, e));
     return open_anew(x, e);
 }

@@ -49,6 +49,7 @@ static err_code is_awaited(const struct rest_stream *s, struct err *e)
 err_code rest_stream_put(struct rest_call *call, struct buf *b, struct err *e)
 {
     struct rest_stream *s = call->stream;
+    TRY(rest_goes_on(call, e));
     if (s->out == NULL)
         begin(call);
     for (size_t at = 0, n;; at += n) {

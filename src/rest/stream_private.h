@@ -27,7 +27,8 @@ struct rest_stream { /* of one call; zeroed but for the first four, used by one 
 /* May the call's answer go out while it is made? Not an entry of a Bundle's, nor for HTTP/1.0. */
 bool rest_may_stream(const struct rest_call *call);
 /* More of the answer, whose status and content type are set: b, which is empty then.
- * ERR_CANCELLED: the caller has gone, or the server stops, or the data store is being deleted.
+ * ERR_CANCELLED: the caller has gone, or the server stops, or the data store is being deleted, or
+ * something in it was erased.
  * ERR_TIMEOUT: the caller takes it slowly, and others wait for the thread. ERR_UNAVAILABLE: the
  * data store's disk failed. */
 MUST_USE err_code rest_stream_put(struct rest_call *call, struct buf *b, struct err *e);

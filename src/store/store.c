@@ -2,6 +2,7 @@
  * function.
  *
  * A read of what cannot exist is answered here. What is written goes through write.c. */
+#include "store/erased.h"
 #include "store/store_private.h"
 
 #include "store/tally.h"
@@ -280,6 +281,20 @@ err_code store_erase(struct store *st, store_number number, uint64_t t, sv note,
                      struct err *e)
 {
     return store_erase_under(NULL, st, number, t, note, any, e);
+}
+
+err_code store_erased_at(struct store *st, uint64_t *t, struct err *e)
+{
+    CLEANUP_BUF struct buf note = BUF_INIT(64);
+    struct err why;
+    uint64_t at = 0;
+    err_code rc = store_note_get(st, SV_LIT(STORE_ERASED_NOTE), &note, &why);
+    if (rc != ERR_OK && rc != ERR_NOT_FOUND)
+        return err_pass(e, &why);
+    if (rc == ERR_OK && !sv_to_u64(buf_sv(&note), &at))
+        return ERR(e, ERR_CORRUPT, "the note of erasures is damaged");
+    *t = at;
+    return ERR_OK;
 }
 
 err_code store_loads_clear_under(const struct lease *lease, struct store *st, struct err *e)

@@ -1,4 +1,5 @@
 """Erasing where several processes have one database: one is killed or frozen with a purge in hand, and another one ends it."""
+import http.client
 import json
 import signal
 import time
@@ -6,6 +7,7 @@ import time
 import pytest
 
 import postgres
+import test_view_stream as view_stream
 from bulk import export
 from fhirlake import FINAL, LONG, wait
 from test_erase import found, job_of, observation, patient, put
@@ -135,6 +137,25 @@ def test_an_erasure_does_not_wait_for_a_node_that_stands_still_while_it_loads(tm
         proxy.close()
     finally:
         pg.close()
+
+
+def test_a_table_that_goes_out_is_ended_by_an_erasure_of_another_node(tmp_path):
+    nodes = Nodes(2, "--export-files", str(tmp_path))
+    with nodes as (a, b):
+        store = a.create_store()
+        view_stream.many(a.fhir(store), "PUT", range(view_stream.N))
+        tables = [view_stream.begun(server.fhir(store), view_stream.view()) for server in (a, b)]
+        job = job_of(a.fhir(store).post("Basic/b0/$erase", None, content_type=None))
+        wait(lambda: a.fhir(store).get(f"$erase/{job}").json["status"], {"COMPLETED"}, 120)
+        for connection, answer in tables:
+            with pytest.raises(http.client.IncompleteRead):
+                answer.read()
+            connection.close()
+        for server in (a, b):
+            wait(lambda: " answer_broken " in server.log_text(), {True})
+            # what begins behind it is whole
+            rows = server.fhir(store).post(view_stream.RUN, view_stream.view(wide=False)).body.splitlines()
+            assert len(rows) == view_stream.N - 1
 
 
 # What the transaction that erases one resource says to the database, in this order.

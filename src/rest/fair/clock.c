@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "base/limits.h"
+#include "store/erased.h"
 
 #define LOOK_US 50000u /* between two looks for the caller */
 
@@ -52,7 +53,34 @@ void rest_clock_no_end(const struct rest_call *call)
     k->endless = call;
 }
 
-static err_code is_there(const struct rest_clock *k, struct err *e)
+void rest_clock_as_of(const struct rest_call *call, uint64_t as_of, uint64_t asked_us)
+{
+    if (call->clock == NULL)
+        return;
+    call->clock->as_of = as_of;
+    call->clock->erased_us = asked_us;
+}
+
+static err_code erased_meanwhile(struct err *e)
+{
+    return ERR(e, ERR_CANCELLED, "resources of the data store were erased meanwhile");
+}
+
+/* By any node, in a database. */
+static err_code look_for_erasures(struct rest_clock *k, struct err *e)
+{
+    struct store *st = k->endless->st;
+    const uint64_t now = clock_mono_us();
+    uint64_t t;
+    if (!store_is_remote(st) || k->erased_us == 0 ||
+        now - k->erased_us < STORE_ERASED_LOOK_MS * UINT64_C(1000))
+        return ERR_OK;
+    TRY(store_erased_at(st, &t, e));
+    k->erased_us = now;
+    return t > k->as_of ? erased_meanwhile(e) : ERR_OK;
+}
+
+static err_code is_there(struct rest_clock *k, struct err *e)
 {
     struct datastore_held *held = NULL;
     if (k->endless == NULL)
@@ -62,8 +90,9 @@ static err_code is_there(const struct rest_clock *k, struct err *e)
         if (store_has_failed(k->endless->st))
             return ERR(e, ERR_UNAVAILABLE,
                        "the data store could not write to its disk, and is opened anew: try again");
-        return ERR(e, ERR_CANCELLED, "resources of the data store were erased meanwhile");
+        return erased_meanwhile(e);
     }
+    TRY(look_for_erasures(k, e));
     TRY(datastore_hold(k->service, k->endless->ds->id, &held, e));
     const bool active = sv_eq(datastore_of(held)->status, SV_LIT("ACTIVE"));
     datastore_release(&held);

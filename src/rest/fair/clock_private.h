@@ -14,6 +14,7 @@ struct rest_clock {
     struct query_deadline deadline;  /* of the call's queries; it comes by rest_breathe() */
     bool has_lock;                   /* of conditional writes: the call waits for no turn */
     const struct rest_call *endless; /* the call, when it has no end; else NULL */
+    uint64_t as_of, erased_us;       /* it reads as of that; erasures were looked for then */
     struct making_ticket making;     /* held until the answer is handed over */
 };
 
@@ -21,9 +22,12 @@ void rest_clock_start(struct rest_clock *k, struct service *service, struct work
                       struct http_exchange *x, sv caller, sv place);
 void rest_clock_stop(struct rest_clock *k);
 /* The call has no end: what it makes goes out as it is made. It ends when its data store is being
- * deleted, and when an erasure there waits for it (ERR_CANCELLED), or its disk failed
- * (ERR_UNAVAILABLE). */
+ * deleted, when an erasure there waits for it or came behind it (ERR_CANCELLED), or when its disk
+ * failed (ERR_UNAVAILABLE). */
 void rest_clock_no_end(const struct rest_call *call);
+/* Of such a call: what it reads is as of that commit, which was the newest at some time behind
+ * asked_us. When an erasure came behind it, what was read before may not go out. */
+void rest_clock_as_of(const struct rest_call *call, uint64_t as_of, uint64_t asked_us);
 uint64_t rest_until_us(const struct rest_call *call); /* monotonic; 0: no end */
 /* Called every millisecond or so by what may take long. ERR_TIMEOUT: the call's time is over;
  * ERR_CANCELLED: the caller has hung up, or what he asks for goes away. May wait for the call's

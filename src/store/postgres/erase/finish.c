@@ -3,13 +3,15 @@
  *   1  entries of hollow versions go (sweep.c)
  *   2  sums that have come to nothing go: their keys are digests of codes, and a code may be
  *      somebody's alone
- *   3  an empty commit: what is read as of it, from a standby too, comes behind the erasure
+ *   3  an empty commit: what is read as of it, from a standby too, comes behind the erasure. A note
+ *      has it, for who reads on as of an earlier one
  *   4  nobody reads, or loads, any more who began before it
  *   5  dead rows leave their pages
  *   6  rows of `erasing` go
  *
  * Whatever ends this, the rows of `erasing` are there, and the next call does it again. */
 #include "base/rng.h"
+#include "store/erased.h"
 #include "store/postgres/erase/erase_private.h"
 
 static const char *const tables[] = { "versions", "packs",  "parts", "ids",
@@ -72,6 +74,14 @@ static err_code commit_nothing(PGconn *c, struct pg_clock *clock, struct err *e)
     return pg_clock_set(c, clock, e);
 }
 
+/* Who reads on, on whichever node, looks for it. */
+static err_code note_end(PGconn *c, const struct pg_clock *clock, struct err *e)
+{
+    char t[24];
+    (void)snprintf(t, sizeof t, "%" PRIu64, clock->last.t);
+    return pg_note_put(c, SV_LIT(STORE_ERASED_NOTE), sv_from(t), e);
+}
+
 static err_code put_end(PGconn *c, const struct lease *lease, const PGresult *nothing,
                         char xid[PG_XID_MAX], struct err *e)
 {
@@ -81,6 +91,7 @@ static err_code put_end(PGconn *c, const struct lease *lease, const PGresult *no
     TRY(pg_erase_lease(c, lease, e));
     TRY(drop_nothing(c, nothing, e));
     TRY(commit_nothing(c, &clock, e));
+    TRY(note_end(c, &clock, e));
     TRY(pg_xid(c, xid, e));
     return pg_clock_end(c, &clock, FINISHED, &unknown, e);
 }

@@ -8,8 +8,8 @@
 
 #define CLEARING "clearing a bulk load away"
 
-/* So who waits for a row of open_loads waits no longer than this: what is said in PG_LOAD_ROW_TAKEN,
- * and the statement before. */
+/* So who waits for a row of open_loads waits no longer than this: what PG_LOAD_ROW_TAKEN says, and
+ * the statement before. */
 #define WAIT_FOR_ROW "; set local lock_timeout = '20s'"
 
 static err_code remove_load(PGconn *conn, const char *load, struct err *e)
