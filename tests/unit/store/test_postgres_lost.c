@@ -185,6 +185,43 @@ static pid_t wait_for_syncrep(const char *uri, const struct waiting *x)
     return pid;
 }
 
+static bool is_waiting(const char *uri, int pid)
+{
+    char sql[128];
+    (void)snprintf(
+        sql, sizeof sql,
+        "select count(*) from pg_stat_activity where pid = %d and wait_event = 'SyncRep'", pid);
+    return pg_sql(uri, sql) == 1;
+}
+
+/* New sessions show a setting before the server's checkpointer has it, and until then nobody waits:
+ * it is in force when a commit has been seen waiting. All sessions were told of it before. */
+static void wait_for_standbys(const char *uri)
+{
+    char conninfo[256], cancel[64];
+    bool waits = false;
+    (void)snprintf(conninfo, sizeof conninfo, "%.*s", (int)(strrchr(uri, '/') - uri), uri);
+    (void)pg_sql(uri, "alter system set synchronous_standby_names = 'nobody'");
+    (void)pg_sql(uri, "create table tried(i int)");
+    (void)pg_sql(uri, "select pg_reload_conf()");
+    while (!waits) {
+        PGconn *c = PQconnectdb(conninfo);
+        const char *schema = strrchr(uri, '/') + 1;
+        char sql[128];
+        (void)snprintf(sql, sizeof sql, "insert into fl_%s.tried values (1)", schema);
+        assert_int_equal(PQsendQuery(c, sql), 1);
+        while (PQconsumeInput(c) && PQisBusy(c) && !(waits = is_waiting(uri, PQbackendPID(c))))
+            (void)sched_yield();
+        (void)snprintf(cancel, sizeof cancel, "select pg_cancel_backend(%d)", PQbackendPID(c));
+        if (waits)
+            (void)pg_sql(uri, cancel);
+        /* it waits no more when the other one is looked for */
+        for (PGresult *r; (r = PQgetResult(c)) != NULL;)
+            PQclear(r);
+        PQfinish(c);
+    }
+}
+
 static void *commit_and_wait(void *arg)
 {
     struct waiting *x = arg;
@@ -203,11 +240,7 @@ TEST(postgres_lost, what_a_server_did_not_wait_for_its_standby_for_is_not_acknow
         return;
     OK(store_open(env, uri, true, &x.st, e));
     OK(put(x.st, "a", &x.c, e));
-    (void)pg_sql(uri, "alter system set synchronous_standby_names = 'nobody'");
-    (void)pg_sql(uri, "select pg_reload_conf()");
-    while (pg_sql(uri, "select count(*) from pg_settings where name = 'synchronous_standby_names' "
-                       "and setting = 'nobody'") == 0)
-        (void)sched_yield();
+    wait_for_standbys(uri);
     assert_int_equal(pthread_create(&t, NULL, commit_and_wait, &x), 0);
     const pid_t pid = wait_for_syncrep(uri, &x);
     /* it commits then, and warns */
