@@ -250,8 +250,8 @@ err_code datastore_life_start(struct service *service, struct err *e)
     TRY(workers_start(service, BACKGROUND, room, &service->aws->background.make, e));
     TRY(workers_start(service, BACKGROUND, room, &service->aws->background.fill, e));
     TRY(workers_start(service, BACKGROUND, room, &service->aws->background.remove, e));
-    TRY(retained_start(service, &service->aws->retained, e));
     TRY(datastore_nodes_start(service, begin_left, e));
+    TRY(retained_start(service, &service->aws->retained, e));
     c.begin = true;
     return each_active(&c);
 }

@@ -5,15 +5,18 @@
  * One thread sleeps until the first of these times, or until another data store is kept, and
  * removes what is due: the folder first, then the mark, so that a restart goes on with what was cut
  * off. The times are those of the wall clock, which can be set; so it is looked at once an hour at
- * least. */
+ * least. Where several nodes have the records each has such a thread, and one removes: under the
+ * lease of the data store, as all that is done to one (datastore_nodes.c). */
 #include "aws/aws_private.h"
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "store/lease.h"
 
 #include <pthread.h>
 
 #define LOOK_MS   (INT64_C(3600000))
+#define AGAIN_MS  (INT64_C(60000)) /* for what another node has in hand */
 #define IDS_BYTES ((size_t)64 << 20)
 
 struct retained {
@@ -43,11 +46,13 @@ static err_code end_locked(struct service *service, sv id, struct err *e)
     return datastore_write(service, &datastore, e);
 }
 
-/* It is due: nobody can restore it any more. */
-static err_code remove_one(struct service *service, sv id, struct err *e)
+/* Nobody can restore it any more. lease: NULL for none. */
+static err_code remove_one(struct service *service, sv id, const struct lease *lease, struct err *e)
 {
     err_code rc = ERR_PRECONDITION;
     TRY(store_registry_remove(service->cfg.stores, id, e));
+    if (lease && !lease_is_held(lease))
+        return ERR(e, ERR_CANCELLED, "another node goes on with the removal");
     pthread_mutex_lock(&service->aws->records_lock);
     for (int i = 0; i < DATASTORE_TRIES && rc == ERR_PRECONDITION; i++)
         rc = end_locked(service, id, e);
@@ -57,20 +62,46 @@ static err_code remove_one(struct service *service, sv id, struct err *e)
     return rc;
 }
 
-/* *next_ms: the earliest time of those that stay, if it is earlier. */
-static err_code look_at(struct service *service, sv id, int64_t now_ms, int64_t *next_ms,
-                        struct err *e)
+/* The record decides: a mark alone removes nothing. *until_ms: INT64_MAX when it is not kept. */
+static err_code read_until(struct service *service, sv id, int64_t *until_ms, struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(DATASTORE_MEMORY);
     struct datastore datastore;
     TRY(datastore_read(service, id, a, &datastore, e));
-    /* the record decides: a mark alone removes nothing */
-    if (!datastore_is_kept(&datastore))
+    *until_ms = datastore_is_kept(&datastore) ? datastore.backup.until_ms : INT64_MAX;
+    return ERR_OK;
+}
+
+/* It is due. *again: another node removes it, and may not come to its end. */
+static err_code remove_due(struct service *service, sv id, int64_t now_ms, bool *again,
+                           struct err *e)
+{
+    struct lease *lease;
+    int64_t until_ms = 0;
+    *again = !datastore_nodes_take(service, id, "DELETED", &lease);
+    if (*again)
         return ERR_OK;
-    if (datastore.backup.until_ms <= now_ms)
-        return remove_one(service, id, e);
-    if (datastore.backup.until_ms < *next_ms)
-        *next_ms = datastore.backup.until_ms;
+    /* one that was faster has done it */
+    err_code rc = read_until(service, id, &until_ms, e);
+    if (rc == ERR_OK && until_ms <= now_ms)
+        rc = remove_one(service, id, lease, e);
+    lease_release(lease);
+    return rc;
+}
+
+/* *next_ms: the earliest time of those that stay, if it is earlier. */
+static err_code look_at(struct service *service, sv id, int64_t now_ms, int64_t *next_ms,
+                        struct err *e)
+{
+    int64_t until_ms = 0;
+    bool again = false;
+    TRY(read_until(service, id, &until_ms, e));
+    if (until_ms <= now_ms)
+        TRY(remove_due(service, id, now_ms, &again, e));
+    if (again)
+        until_ms = now_ms + AGAIN_MS;
+    if (until_ms > now_ms && until_ms < *next_ms)
+        *next_ms = until_ms;
     return ERR_OK;
 }
 

@@ -2,9 +2,13 @@
  * of them changes between a look and a write of the other is seen. */
 #include "aws/whole.h"
 
+#include "aws/aws_private.h"
 #include "base/log.h"
 #include "service/plane.h"
-#include "store/postgres.h"
+#include "store/lease.h"
+#include "store/postgres_sql.h"
+
+#include <unistd.h>
 
 static struct world one, two;
 
@@ -323,6 +327,77 @@ TEST(nodes, a_write_into_a_data_store_that_another_has_deleted_fails_and_says_wh
     arena_free(said_in);
 }
 
+/* ---- what is kept behind its deletion ---- */
+
+/* As of a data store of a folder with a backup that was copied into the database. */
+static void keep_until(const char *id, int64_t until_ms)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new(DATASTORE_MEMORY);
+    struct datastore datastore;
+    OK(datastore_read(one.service, sv_from(id), a, &datastore, e));
+    datastore.status = SV_LIT("DELETED");
+    datastore.backup = (struct datastore_backup){ .given = true,
+                                                  .enabled = true,
+                                                  .days = 1,
+                                                  .enabled_ms = 1,
+                                                  .ended_ms = 2,
+                                                  .until_ms = until_ms };
+    OK(datastore_write(one.service, &datastore, e));
+    assert_true(datastore_is_kept(&datastore));
+}
+
+static bool is_kept(const char *id)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new(DATASTORE_MEMORY);
+    struct datastore datastore;
+    OK(datastore_read(two.service, sv_from(id), a, &datastore, e));
+    return datastore_is_kept(&datastore);
+}
+
+static bool has_data(const char *id)
+{
+    char sql[128];
+    (void)snprintf(sql, sizeof sql, "select count(*) from pg_namespace where nspname = 'fl_%s'",
+                   id);
+    return pg_sql(system_uri, sql) == 1;
+}
+
+TEST(nodes, what_is_kept_no_longer_is_removed_by_one_and_taken_up_by_another)
+{
+    (void)state;
+    char id[33], name[64];
+    struct leases *theirs_all;
+    struct lease *their;
+    if (there_is_none())
+        return;
+    said_in = arena_new(1 << 20);
+    create(&one, "", id);
+    wait_for(&one, id, "ACTIVE");
+    assert_int_equal(status_of(&one, id, PUT_PATIENT, NULL), 201);
+    /* a third node is about to remove it, and stands still */
+    OK(leases_open(one.records, 0, &theirs_all, e));
+    (void)snprintf(name, sizeof name, "datastore/%s", id);
+    OK(lease_take(theirs_all, sv_from(name), NULL, NULL, &their, e));
+    keep_until(id, clock_wall_ms() - 1);
+    for (unsigned i = 0; i < 100; i++) {
+        retained_look(one.service->aws->retained);
+        retained_look(two.service->aws->retained);
+        (void)call_of(&two, 200, "DescribeFHIRDatastore", on_id(id, ""));
+        assert_true(has_data(id));
+    }
+    assert_true(is_kept(id));
+    lease_release(their);
+    leases_close(theirs_all);
+    /* both would */
+    while (is_kept(id)) {
+        retained_look(one.service->aws->retained);
+        retained_look(two.service->aws->retained);
+        (void)usleep(1000);
+    }
+    assert_false(has_data(id));
+    arena_free(said_in);
+}
+
 #define EACH(sentence)                                                      \
     {                                                                       \
         "nodes: " #sentence, test_nodes_##sentence, set_up, tear_down, NULL \
@@ -336,6 +411,7 @@ int main(void)
         EACH(no_more_data_stores_are_made_than_there_may_be),
         EACH(a_page_of_a_list_that_one_gave_goes_on_at_the_other),
         EACH(a_write_into_a_data_store_that_another_has_deleted_fails_and_says_why),
+        EACH(what_is_kept_no_longer_is_removed_by_one_and_taken_up_by_another),
     };
     /* it is asked often */
     log_level_set(LOG_WARN);
