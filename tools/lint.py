@@ -20,7 +20,7 @@ import callgraph
 import gen_api_fhir
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-FLOOR = {"base": 0, "codec": 1, "fhir": 2, "search": 2, "fhirpath": 2, "gen": 2, "net": 2, "s3": 2, "audit": 2, "console": 3, "store": 3, "view": 3, "kms": 3, "sink": 3, "auth": 3,
+FLOOR = {"base": 0, "codec": 1, "callout": 1, "fhir": 2, "search": 2, "fhirpath": 2, "gen": 2, "net": 2, "s3": 2, "audit": 2, "console": 3, "store": 3, "view": 3, "kms": 3, "sink": 3, "auth": 3,
          "query": 4, "event": 4, "job": 5, "backup": 6, "erase": 6, "export": 6, "import": 6, "service": 7, "aws": 8, "rest": 8, "server": 9, "cli": 9}
 MAX_LINES = 500
 MAX_ROOMS = 20

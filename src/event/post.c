@@ -5,15 +5,18 @@
 #include "event/event_private.h"
 
 #include "base/clock.h"
+#include "callout/callout.h"
 
 #include <curl/curl.h>
 
 #define SLICE_MS  1000 /* curl's own timeouts come in between */
 #define CONNECT_S 5u
+#define END_MS    1000u /* for a goodbye */
 
 struct event_post {
     CURL *easy;
     CURLM *multi;
+    struct callout *callout;
     struct curl_slist *headers;
 };
 
@@ -75,6 +78,7 @@ struct event_post *event_post_new(const char *url, sv token, uint64_t timeout_ms
     if (post == NULL || (post->easy = curl_easy_init()) == NULL ||
         (post->multi = curl_multi_init()) == NULL)
         abort();
+    post->callout = callout_new();
     SET(CURLOPT_URL, url);
     event_post_token(post, token);
     SET(CURLOPT_USERAGENT, "fhirlake/" FHIRLAKE_VERSION);
@@ -97,9 +101,12 @@ void event_post_free(struct event_post *post)
 {
     if (post == NULL)
         return;
+    callout_enter(post->callout, NULL, END_MS);
     curl_easy_cleanup(post->easy);
     /* nothing is attached any more */
     (void)curl_multi_cleanup(post->multi);
+    callout_leave(post->callout);
+    callout_free(post->callout);
     free_headers(post);
     free(post);
 }
@@ -118,7 +125,10 @@ static bool drive(struct event_post *post, const atomic_bool *stop, CURLcode *re
     while (running) {
         if (atomic_load(stop))
             return false;
-        if (curl_multi_perform(post->multi, &running) != CURLM_OK)
+        callout_enter(post->callout, stop, CALLOUT_TURN_MS);
+        CURLMcode turn = curl_multi_perform(post->multi, &running);
+        callout_leave(post->callout);
+        if (turn != CURLM_OK)
             return true;
         if (running && curl_multi_poll(post->multi, NULL, 0, SLICE_MS, NULL) != CURLM_OK)
             return true;
@@ -135,13 +145,16 @@ void event_post(struct event_post *post, sv body, const atomic_bool *stop, struc
     long status = 0;
     curl_off_t retry_after_s = 0;
     *out = (struct event_answer){ .taken = false };
+    callout_arm(post->callout, post->easy, NULL, NULL);
     SET(CURLOPT_POSTFIELDSIZE, (long)body.len);
     SET(CURLOPT_POSTFIELDS, body.ptr);
     if (curl_multi_add_handle(post->multi, post->easy) != CURLM_OK)
         abort();
     out->broken_off = !drive(post, stop, &result);
+    callout_enter(post->callout, NULL, END_MS);
     /* attached: cannot fail */
     (void)curl_multi_remove_handle(post->multi, post->easy);
+    callout_leave(post->callout);
     if (out->broken_off)
         return;
     /* both stay 0 on failure */

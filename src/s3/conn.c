@@ -6,7 +6,7 @@
  * object, each is twice the one before, up to 400 ms: eight connections that wake up twenty times a
  * second cost more than what they ask for. A reader takes an answer piece by piece: the write
  * callback pauses the transfer while the window is full. The multi handle keeps the TCP connection
- * between calls. */
+ * between calls. Each call into libcurl is a turn of a callout, which ends it. */
 #include "s3/s3_private.h"
 
 #include "base/clock.h"
@@ -53,12 +53,19 @@ static size_t on_receive(char *p, size_t size, size_t n, void *ctx)
     return len;
 }
 
+/* A turn of libcurl's begins. */
+static void enter(struct s3_conn *conn)
+{
+    callout_enter(conn->callout, conn->client->cancel, CALLOUT_TURN_MS);
+}
+
 struct s3_conn *s3_conn_new(const struct s3_client *client)
 {
     struct s3_conn *conn = calloc(1, sizeof *conn);
     if (conn == NULL)
         abort();
     conn->client = client;
+    conn->callout = callout_new();
     conn->easy = curl_easy_init();
     conn->multi = curl_multi_init();
     if (conn->easy == NULL || conn->multi == NULL)
@@ -78,9 +85,12 @@ void s3_conn_free(struct s3_conn *conn)
         return;
     s3_conn_stop(conn);
     s3_conn_forget(conn);
+    enter(conn);
     curl_easy_cleanup(conn->easy);
     /* nothing is attached any more */
     (void)curl_multi_cleanup(conn->multi);
+    callout_leave(conn->callout);
+    callout_free(conn->callout);
     buf_done(&conn->answer);
     free(conn->window);
     free(conn);
@@ -157,6 +167,7 @@ void s3_conn_start(struct s3_conn *conn, const struct s3_wire *w)
         SET(CURLOPT_CAINFO, client->ca_file);
     if (client->loopback)
         SET(CURLOPT_NOPROXY, "*");
+    callout_arm(conn->callout, conn->easy, NULL, NULL);
     set_method(conn, w);
     /* it was detached above */
     if (curl_multi_add_handle(conn->multi, conn->easy) != CURLM_OK)
@@ -191,6 +202,7 @@ static bool finished(struct s3_conn *conn)
     while ((m = curl_multi_info_read(conn->multi, &left)) != NULL)
         if (m->msg == CURLMSG_DONE) {
             conn->result = m->data.result;
+            conn->overflow |= callout_head_is_too_long(conn->callout);
             conn->done = true;
         }
     return conn->done;
@@ -217,7 +229,10 @@ s3_conn_state s3_conn_step(struct s3_conn *conn)
     /* curl says it once; a reader may have been busy with the last bytes then */
     if (conn->done)
         return CONN_DONE;
-    if (curl_multi_perform(conn->multi, &running) != CURLM_OK) {
+    enter(conn);
+    CURLMcode turn = curl_multi_perform(conn->multi, &running);
+    callout_leave(conn->callout);
+    if (turn != CURLM_OK) {
         conn->result = CURLE_FAILED_INIT;
         return CONN_DONE;
     }
@@ -245,8 +260,10 @@ void s3_conn_stop(struct s3_conn *conn)
 {
     if (!conn->attached)
         return;
+    enter(conn);
     /* attached: cannot fail */
     (void)curl_multi_remove_handle(conn->multi, conn->easy);
+    callout_leave(conn->callout);
     conn->attached = false;
 }
 
@@ -278,8 +295,10 @@ size_t s3_conn_drain(struct s3_conn *conn, void *dst, size_t cap)
         if (conn->paused) {
             conn->paused = false;
             s3_conn_touch(conn);
+            enter(conn);
             /* May call on_receive at once; a failure shows at the next step. */
             (void)curl_easy_pause(conn->easy, CURLPAUSE_CONT);
+            callout_leave(conn->callout);
         }
     }
     return take;

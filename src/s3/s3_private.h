@@ -8,6 +8,7 @@
  *   xml.c      answers, by expat, with limits
  *   object.c copy.c list.c reader.c upload.c sts.c json.c   the calls of s3.h */
 #pragma once
+#include "callout/callout.h"
 #include "codec/hash.h"
 #include "codec/sigv4.h"
 #include "s3/s3.h"
@@ -109,6 +110,7 @@ struct s3_conn {
     struct s3_conn *next;
     CURL *easy;
     CURLM *multi;
+    struct callout *callout;
     const struct s3_client *client;
     bool attached, stream, paused, overflow, done;
     struct s3_body *body;

@@ -6,6 +6,7 @@
  * limit, and all of it has one deadline. Handles are kept, each with its connection. */
 #include "auth/bearer/providers_private.h"
 
+#include "callout/callout.h"
 #include "codec/uri.h"
 
 #include <arpa/inet.h>
@@ -15,6 +16,13 @@
 #include <sys/socket.h>
 
 #define IDLE_MAX 8u
+#define END_MS   1000u /* for a goodbye */
+#define LATE_MS  500u  /* libcurl keeps its time by itself, where it is let to */
+
+struct handle {
+    CURL *easy;
+    struct callout *callout;
+};
 
 struct fetcher {
     char *url;
@@ -23,7 +31,7 @@ struct fetcher {
     atomic_uint_fast64_t n_good, n_bad;
     struct {
         pthread_mutex_t lock;
-        CURL *idle[IDLE_MAX];
+        struct handle idle[IDLE_MAX];
         unsigned n;
     } locked;
 };
@@ -49,12 +57,20 @@ struct fetcher *fetcher_new(sv url, unsigned timeout_ms)
     return f;
 }
 
+static void handle_end(struct handle h)
+{
+    callout_enter(h.callout, NULL, END_MS);
+    curl_easy_cleanup(h.easy);
+    callout_leave(h.callout);
+    callout_free(h.callout);
+}
+
 void fetcher_free(struct fetcher *fetcher)
 {
     if (fetcher == NULL)
         return;
     for (unsigned i = 0; i < fetcher->locked.n; i++)
-        curl_easy_cleanup(fetcher->locked.idle[i]);
+        handle_end(fetcher->locked.idle[i]);
     pthread_mutex_destroy(&fetcher->locked.lock);
     free(fetcher->url);
     free(fetcher);
@@ -71,27 +87,30 @@ void fetch_count(struct fetcher *fetcher, uint64_t *good, uint64_t *bad)
     *bad = atomic_load(&fetcher->n_bad);
 }
 
-static CURL *handle_take(struct fetcher *f)
+static struct handle handle_take(struct fetcher *f)
 {
-    CURL *easy = NULL;
+    struct handle h = { 0 };
     pthread_mutex_lock(&f->locked.lock);
     if (f->locked.n)
-        easy = f->locked.idle[--f->locked.n];
+        h = f->locked.idle[--f->locked.n];
     pthread_mutex_unlock(&f->locked.lock);
-    if (easy == NULL && (easy = curl_easy_init()) == NULL)
+    if (h.easy)
+        return h;
+    if ((h.easy = curl_easy_init()) == NULL)
         abort();
-    return easy;
+    h.callout = callout_new();
+    return h;
 }
 
-static void handle_give(struct fetcher *f, CURL *easy)
+static void handle_give(struct fetcher *f, struct handle h)
 {
     pthread_mutex_lock(&f->locked.lock);
     bool kept = f->locked.n < IDLE_MAX;
     if (kept)
-        f->locked.idle[f->locked.n++] = easy;
+        f->locked.idle[f->locked.n++] = h;
     pthread_mutex_unlock(&f->locked.lock);
     if (!kept)
-        curl_easy_cleanup(easy);
+        handle_end(h);
 }
 
 /* ---- where to ---- */
@@ -102,8 +121,10 @@ static bool v4_may(const struct fetcher *f, uint32_t address)
     return !link && (loopback || !f->plain);
 }
 
-static bool may_connect(const struct fetcher *f, const struct sockaddr *to)
+/* callout_may_fn */
+static bool may_connect(void *ctx, const struct sockaddr *to)
 {
+    const struct fetcher *f = ctx;
     if (to->sa_family == AF_INET) {
         struct sockaddr_in v4;
         memcpy(&v4, to, sizeof v4);
@@ -120,14 +141,6 @@ static bool may_connect(const struct fetcher *f, const struct sockaddr *to)
     }
     return !IN6_IS_ADDR_LINKLOCAL(&v6.sin6_addr) &&
            (IN6_IS_ADDR_LOOPBACK(&v6.sin6_addr) || !f->plain);
-}
-
-static curl_socket_t on_connect(void *ctx, curlsocktype purpose, struct curl_sockaddr *to)
-{
-    (void)purpose;
-    if (!may_connect(ctx, &to->addr))
-        return CURL_SOCKET_BAD;
-    return socket(to->family, to->socktype | SOCK_CLOEXEC, to->protocol);
 }
 
 /* ---- the exchange ---- */
@@ -160,8 +173,6 @@ static void set_up(struct fetcher *f, CURL *easy, const struct fetch_request *re
     SET(CURLOPT_WRITEFUNCTION, on_receive);
     SET(CURLOPT_WRITEDATA, body);
     SET(CURLOPT_HTTPHEADER, headers);
-    SET(CURLOPT_OPENSOCKETFUNCTION, on_connect);
-    SET(CURLOPT_OPENSOCKETDATA, f);
     if (f->plain)
         SET(CURLOPT_NOPROXY, "*");
     if (ca && ca[0])
@@ -235,12 +246,18 @@ err_code fetch(struct fetcher *fetcher, const struct fetch_request *req, struct 
 {
     struct fetch_answer an = { .body = BUF_INIT(FETCH_ANSWER_MAX) };
     struct curl_slist *headers = headers_of(req);
-    CURL *easy = handle_take(fetcher);
+    struct handle h = handle_take(fetcher);
+    CURL *easy = h.easy;
     curl_easy_reset(easy);
+    callout_arm(h.callout, easy, may_connect, fetcher);
     set_up(fetcher, easy, req, &an.body, headers);
     err_code rc = set_user(easy, req, e);
+    callout_enter(h.callout, NULL, fetcher->timeout_ms + LATE_MS);
     CURLcode done = rc == ERR_OK ? curl_easy_perform(easy) : CURLE_OK;
-    if (rc == ERR_OK && done == CURLE_WRITE_ERROR)
+    callout_leave(h.callout);
+    if (rc == ERR_OK && callout_head_is_too_long(h.callout))
+        rc = ERR(e, ERR_UNAVAILABLE, "an answer whose head is too long");
+    else if (rc == ERR_OK && done == CURLE_WRITE_ERROR)
         rc = ERR(e, ERR_UNAVAILABLE, "an answer of more than %u bytes", FETCH_ANSWER_MAX);
     else if (rc == ERR_OK && done != CURLE_OK)
         rc = ERR(e, ERR_UNAVAILABLE, "no answer: %s", curl_easy_strerror(done));
@@ -252,7 +269,7 @@ err_code fetch(struct fetcher *fetcher, const struct fetch_request *req, struct 
     /* what it holds of this exchange goes, its connection stays */
     curl_easy_reset(easy);
     curl_slist_free_all(headers);
-    handle_give(fetcher, easy);
+    handle_give(fetcher, h);
     if (rc != ERR_OK) {
         buf_done(&an.body);
         return rc;
