@@ -12,6 +12,7 @@
 #define LIMIT_HEADERS_BYTES      (64u << 10) /* request line and headers of one request */
 #define LIMIT_REQUEST_MEMORY     (16u << 20) /* arena of one request */
 #define LIMIT_REQUEST_TIMEOUT_S  30u         /* idle time within one request, or between two */
+#define LIMIT_JOB_CHECK_S        50u         /* for all peers that are asked before a job exists */
 #define LIMIT_CONNECTIONS        1024u       /* --max-connections */
 #define LIMIT_CLOCK_SKEW_S       900         /* SigV4 window, both sides */
 #define LIMIT_JSON_DEPTH         64u         /* nesting of a control-plane request */

@@ -251,7 +251,7 @@ static err_code start(struct job_engine *engine, struct err *e)
     TRY(load_kept(engine, e));
     TRY(job_folders_sweep(cfg->spool_dir, is_active, engine, e));
     if (cfg->served_dir || cfg->served_uri)
-        TRY(job_served_open(cfg, files_removed, engine, &engine->served, e));
+        TRY(job_served_open(cfg, &engine->closing, files_removed, engine, &engine->served, e));
     return engine->shared ? job_watch_start(engine, e) : ERR_OK;
 }
 
@@ -276,6 +276,12 @@ err_code job_engine_start(const struct job_engine_config *cfg, struct job_engine
     job_engine_schedule(engine);
     *out = engine;
     return ERR_OK;
+}
+
+void job_engine_close(struct job_engine *engine)
+{
+    if (engine)
+        atomic_store(&engine->closing, true);
 }
 
 void job_engine_stop(struct job_engine *engine)

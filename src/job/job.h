@@ -213,6 +213,9 @@ struct job_engine_config {
 /* Starts the workers and takes up every unfinished job in the background. */
 MUST_USE err_code job_engine_start(const struct job_engine_config *cfg, struct job_engine **out,
                                    struct err *e);
+/* It takes no more jobs, and whoever waits for a peer in one of its calls is answered: for a server
+ * that is about to end. Jobs go on. NULL is allowed. */
+void job_engine_close(struct job_engine *engine);
 /* Stops work between blocks and leaves unfinished jobs to the next start (their status stays). */
 void job_engine_stop(struct job_engine *engine);
 

@@ -190,8 +190,9 @@ MUST_USE err_code job_served_start(struct records *records, struct job_files **p
                                    job_removed_fn removed, void *ctx, struct job_served **out,
                                    struct err *e);
 /* The same, of the place that the configuration names, behind job_files_agree(). */
-MUST_USE err_code job_served_open(const struct job_engine_config *cfg, job_removed_fn removed,
-                                  void *ctx, struct job_served **out, struct err *e);
+MUST_USE err_code job_served_open(const struct job_engine_config *cfg, const atomic_bool *cancel,
+                                  job_removed_fn removed, void *ctx, struct job_served **out,
+                                  struct err *e);
 void job_served_stop(struct job_served *served);
 struct job_files *job_served_place(struct job_served *served);
 /* A job has completed: its files go at that time. */
@@ -232,6 +233,7 @@ struct job_engine {
     } counted[JOB_N_KINDS];
     pthread_mutex_t record_lock; /* orders the writers of records; held over their I/O */
     bool shared;                 /* several nodes have the records */
+    atomic_bool closing;         /* it takes no more jobs, and asks no peer for a caller */
     struct leases *leases;       /* then; else NULL */
     struct job_watch *watch;     /* the same: who looks at what the others do */
     pthread_mutex_t lease_lock;  /* a lease is not released while others are told by it */

@@ -337,15 +337,16 @@ err_code job_served_start(struct records *records, struct job_files **place, job
     return ERR_OK;
 }
 
-err_code job_served_open(const struct job_engine_config *cfg, job_removed_fn removed, void *ctx,
-                         struct job_served **out, struct err *e)
+err_code job_served_open(const struct job_engine_config *cfg, const atomic_bool *cancel,
+                         job_removed_fn removed, void *ctx, struct job_served **out, struct err *e)
 {
     const struct job_files_config at = { .dir = cfg->served_uri ? NULL : cfg->served_dir,
                                          .uri = cfg->served_uri,
                                          .world = cfg->served_world,
                                          .owner = cfg->served_owner,
                                          .scratch_dir = cfg->spool_dir,
-                                         .records = cfg->records };
+                                         .records = cfg->records,
+                                         .cancel = cancel };
     CLEANUP(job_files_free) struct job_files *place = NULL;
     err_code rc = job_files_open(&at, &place, e);
     struct err why = { 0 };

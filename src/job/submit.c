@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/rng.h"
 
+#define JOB_STOPPING "The service is stopping; try again later"
 #define DISK_WAIT_S  300u
 #define TRIES        100u         /* while other nodes come in between */
 #define TOLD_BYTES   (256u << 10) /* of an event of the job */
@@ -34,8 +35,8 @@ static err_code check_queue(struct job_engine *engine, const struct job_request 
         n += entry->kind == request->kind && sv_eq_cstr(request->datastore_id, entry->datastore_id);
     bool stop = engine->locked.stop;
     pthread_mutex_unlock(&engine->locked.lock);
-    if (stop)
-        return ERR(e, ERR_THROTTLED, "The service is stopping; try again later");
+    if (stop || atomic_load(&engine->closing))
+        return ERR(e, ERR_THROTTLED, JOB_STOPPING);
     /* one runs, max wait */
     if (n > max)
         return ERR(e, ERR_THROTTLED,
@@ -70,7 +71,8 @@ static err_code check_names(const struct sink *out, const struct job_request *re
     return sink_name_check(out, ARENA_JOIN(a, folder, SV_LIT("/"), sv_make(any, sizeof any)), e);
 }
 
-/* Do role, bucket, key and input work? Only what the request names is touched. */
+/* Do role, bucket, key and input work? Only what the request names is touched. The caller waits
+ * meanwhile, and so would a stop: all peers together have LIMIT_JOB_CHECK_S. */
 static err_code probe(struct job_engine *engine, const struct job_request *request, struct err *e)
 {
     struct sink_target t = { .uri = request->output_uri,
@@ -78,7 +80,9 @@ static err_code probe(struct job_engine *engine, const struct job_request *reque
                              .kms_key_id = request->kms_key_id,
                              .account_id = request->account_id,
                              .source_arn = request->datastore_arn,
-                             .session_name = SV_LIT("fhirlake") };
+                             .session_name = SV_LIT("fhirlake"),
+                             .cancel = &engine->closing,
+                             .until_us = clock_mono_us() + LIMIT_JOB_CHECK_S * UINT64_C(1000000) };
     CLEANUP(sink_close) struct sink *out = NULL;
     TRY(sink_open(engine->cfg.world, &t, &out, e));
     TRY(check_names(out, request, e));
@@ -91,6 +95,16 @@ static err_code probe(struct job_engine *engine, const struct job_request *reque
         TRY(sink_probe_read(in, e));
     }
     return sink_probe_write(out, e);
+}
+
+static err_code check_places(struct job_engine *engine, const struct job_request *request,
+                             struct err *e)
+{
+    struct err why = { 0 };
+    err_code rc = probe(engine, request, &why);
+    if (rc == ERR_CANCELLED && atomic_load(&engine->closing))
+        return ERR(e, ERR_THROTTLED, JOB_STOPPING);
+    return rc == ERR_OK ? rc : err_pass(e, &why);
 }
 
 static struct job_entry *entry_of(const struct job_request *request, const struct job_record *rec)
@@ -311,7 +325,7 @@ static err_code submit_held(struct job_engine *engine, const struct job_request 
         return ERR(e, ERR_UNSUPPORTED, "This server erases nothing");
     /* an erasure writes nowhere else, and is to make room */
     if (request->kind != JOB_ERASE)
-        TRY(served ? check_disk(engine, request, e) : probe(engine, request, e));
+        TRY(served ? check_disk(engine, request, e) : check_places(engine, request, e));
     rng_hex32(id);
     struct job_record rec = record_of(request, sv_from(id), digest, a);
     TRY(enter(engine, request, &rec, e));

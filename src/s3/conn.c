@@ -141,6 +141,7 @@ void s3_conn_start(struct s3_conn *conn, const struct s3_wire *w)
     conn->paused = conn->overflow = conn->done = false;
     conn->window_from = conn->window_to = 0;
     conn->body = w->body;
+    conn->sent = w->headers;
     conn->result = CURLE_OK;
     if (w->stream && conn->window == NULL) {
         conn->window = malloc(S3_WINDOW_BYTES);
@@ -258,6 +259,7 @@ s3_conn_state s3_conn_step(struct s3_conn *conn)
 
 void s3_conn_stop(struct s3_conn *conn)
 {
+    conn->sent = NULL;
     if (!conn->attached)
         return;
     enter(conn);

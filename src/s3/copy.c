@@ -60,7 +60,7 @@ static err_code accept_copy(void *ctx, struct s3_conn *conn, struct err *e)
 {
     struct answer *a = ctx;
     char code[64];
-    if (s3_fault_code(buf_sv(&conn->answer), code)) {
+    if (s3_fault_code_of(conn, code)) {
         struct s3_fault f;
         s3_fault_by_code(code, 200, &f);
         return ERR(e, f.rc, "%s", f.what);

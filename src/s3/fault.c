@@ -8,6 +8,7 @@
 #include "codec/json.h"
 
 #define FAULT_JSON_DEPTH 16u
+#define ECHO_MIN         8u /* bytes: shorter ones give nothing away */
 
 static const struct {
     const char *code;
@@ -45,6 +46,7 @@ static const struct {
     { "IncompleteSignature", ERR_PEER, false, false },
     { "MissingAuthenticationTokenException", ERR_PEER, false, false },
     { "RequestExpired", ERR_PEER, false, false },
+    { "RequestTimeTooSkewed", ERR_PEER, false, false },
     { "UnknownOperationException", ERR_PEER, false, false },
     { "LimitExceededException", ERR_PEER, true, false },
     { "RequestTimeoutException", ERR_TIMEOUT, true, false },
@@ -60,14 +62,18 @@ static const struct {
     { "KMSInternalException", ERR_PEER, true, false },
 };
 
+static bool is_kept(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.';
+}
+
 /* It goes into messages: letters, digits and dots of it. */
 static void keep_code(sv text, char code[64])
 {
     size_t n = 0;
     for (size_t i = 0; i < text.len && n < 63; i++) {
-        char c = text.ptr[i];
-        if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.')
-            code[n++] = c;
+        if (is_kept(text.ptr[i]))
+            code[n++] = text.ptr[i];
     }
     code[n] = 0;
 }
@@ -118,6 +124,37 @@ bool s3_fault_code(sv xml, char code[64])
     return code[0] != 0;
 }
 
+/* Is the code one of ours that came back, or a part of it? A peer has seen our access key, a
+ * session token and a signature, and what it says goes into messages. */
+static bool is_echo(const char *code, const struct curl_slist *sent)
+{
+    CLEANUP_BUF struct buf plain = BUF_INIT(64u << 10);
+    const size_t n = strlen(code);
+    bool found = false;
+    for (; n >= ECHO_MIN && sent && !found; sent = sent->next) {
+        sv value = sv_from(sent->data), name;
+        if (!sv_cut(&value, ':', &name) ||
+            (!sv_eq_cstr(name, "authorization") && !sv_eq_cstr(name, "x-amz-security-token")))
+            continue;
+        buf_clear(&plain);
+        for (size_t i = 0; i < value.len; i++)
+            if (is_kept(value.ptr[i]))
+                IGNORE(buf_add_char(&plain, value.ptr[i], NULL));
+        found = plain.len && memmem(plain.ptr, plain.len, code, n) != NULL;
+        explicit_bzero(plain.ptr, plain.len);
+    }
+    return found;
+}
+
+bool s3_fault_code_of(const struct s3_conn *conn, char code[64])
+{
+    /* "" when there is none */
+    (void)(conn->client->json ? s3_fault_code_json : s3_fault_code)(buf_sv(&conn->answer), code);
+    if (is_echo(code, conn->sent))
+        code[0] = 0;
+    return code[0] != 0;
+}
+
 void s3_fault_by_code(const char *code, long status, struct s3_fault *out)
 {
     *out = (struct s3_fault){ .rc = ERR_INVALID,
@@ -129,7 +166,10 @@ void s3_fault_by_code(const char *code, long status, struct s3_fault *out)
     else if (strcmp(code, "NoSuchKey") == 0)
         (void)snprintf(out->what, sizeof out->what, "object does not exist (NoSuchKey)");
     else
-        (void)snprintf(out->what, sizeof out->what, "%s (%ld)", say, status);
+        (void)snprintf(out->what, sizeof out->what, "%s (%ld)%s", say, status,
+                       strcmp(code, "RequestTimeTooSkewed") == 0
+                           ? ": the clock of the server or of the endpoint is wrong"
+                           : "");
     for (size_t i = 0; i < sizeof table / sizeof *table; i++)
         if (strcmp(table[i].code, code) == 0) {
             out->rc = table[i].rc;
@@ -214,8 +254,7 @@ void s3_fault_of(struct s3_conn *conn, s3_conn_state st, bool has_token, struct 
         return;
     }
     char code[64];
-    /* "" when there is none */
-    (void)(json ? s3_fault_code_json : s3_fault_code)(buf_sv(&conn->answer), code);
+    (void)s3_fault_code_of(conn, code);
     s3_fault_by_code(code, status, out);
     if (json && code[0] == 0)
         out->rc = ERR_PEER;

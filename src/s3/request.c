@@ -213,7 +213,8 @@ err_code s3_request_next(struct s3_client *client, const char *op, sv bucket,
         ms = f->retry_after_ms;
     if (at->until_us && time_left_us(at) <= (uint64_t)(ms + LAST_ATTEMPT_MS) * 1000)
         return ERR(e, f->rc, "%s %s%s%.*s: gave up after %u attempts in %u s: %s", who, op, of,
-                   SV_FMT(bucket), at->n, client->total_ms / 1000, f->what);
+                   SV_FMT(bucket), at->n, (unsigned)((clock_mono_us() - at->since_us) / 1000000),
+                   f->what);
     return s3_client_wait(client, ms, e);
 }
 
@@ -319,8 +320,13 @@ err_code s3_request_run(struct s3_client *client, const struct s3_request *reque
     struct s3_request req = *request;
     struct s3_attempts at = { .most = request->max_attempts };
     struct s3_body body;
-    if (client->total_ms)
-        at.until_us = clock_mono_us() + (uint64_t)client->total_ms * 1000;
+    const uint64_t now_us = clock_mono_us();
+    at.since_us = now_us;
+    at.until_us = client->until_us;
+    if (client->total_ms) {
+        const uint64_t end_us = now_us + (uint64_t)client->total_ms * 1000;
+        at.until_us = at.until_us && at.until_us < end_us ? at.until_us : end_us;
+    }
     s3_body_init(&body, req.pieces ? req.pieces : &req.body, req.pieces ? req.n_pieces : 1,
                  S3_CHECKSUM_NONE);
     at.framed = req.checksum && req.sha256 == NULL && body.len >= S3_STREAM_MIN &&

@@ -29,6 +29,7 @@ struct s3_endpoint {
     unsigned timeout_ms;         /* without any progress; 0: 30000 */
     unsigned connect_timeout_ms; /* 0: 5000 */
     unsigned total_ms; /* a call with all its attempts and waits; 0: as long as they take */
+    uint64_t until_us; /* of the monotonic clock: when each call has ended; 0: nobody says */
 };
 
 /* Credentials come from a function, asked before each signature (by any thread), so that they can

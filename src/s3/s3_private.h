@@ -71,6 +71,7 @@ struct s3_client {
     bool tls;
     atomic_bool refused; /* bodies with their checksum behind them */
     unsigned max_attempts, timeout_ms, connect_timeout_ms, total_ms;
+    uint64_t until_us; /* as the endpoint's */
     s3_credentials_fn cred;
     void *cred_ctx;
     const atomic_bool *cancel;
@@ -114,6 +115,7 @@ struct s3_conn {
     const struct s3_client *client;
     bool attached, stream, paused, overflow, done;
     struct s3_body *body;
+    const struct curl_slist *sent; /* headers of the request, until it is stopped; borrowed */
     struct buf answer;
     char *window; /* S3_WINDOW_BYTES, made by the first stream */
     size_t window_from, window_to;
@@ -153,6 +155,9 @@ void s3_fault_of(struct s3_conn *conn, s3_conn_state st, bool has_token, struct 
 /* An <Error> document (S3's or STS's), as in a 200 answer of CompleteMultipartUpload. False when
  * xml is none. code: NUL-terminated, letters, digits and dots only. */
 bool s3_fault_code(sv xml, char code[64]);
+/* Of an answer of either kind, while its request's headers are there: what the peer has of them is
+ * no code. */
+bool s3_fault_code_of(const struct s3_conn *conn, char code[64]);
 /* The same of a JSON service: "com.amazonaws.kms#NotFoundException" is NotFoundException. */
 bool s3_fault_code_json(sv json, char code[64]);
 void s3_fault_by_code(const char *code, long status, struct s3_fault *out);
@@ -190,7 +195,7 @@ struct s3_attempts {
     bool renewed;
     char refused_key[129]; /* access key called expired by the peer */
     bool has_token;
-    uint64_t until_us; /* of the monotonic clock; 0: no end */
+    uint64_t since_us, until_us; /* of the monotonic clock; until: 0: no end */
     bool framed;       /* this attempt's body: it is not signed, its checksum follows it */
     unsigned n_spoilt; /* framed ones of which the server said that their bytes were damaged */
     struct s3_fault last;

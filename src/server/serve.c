@@ -396,6 +396,7 @@ static void rooms_close(struct rooms *rooms)
     watch_free(rooms->watch);
     monitor_stop(rooms->monitor);
     service_end(rooms->service);
+    job_engine_close(rooms->jobs);
     http_server_stop(rooms->http, DRAIN_MS);
     control_stop(rooms->control);
     tls_close(rooms->tls);

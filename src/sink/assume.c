@@ -209,9 +209,11 @@ static err_code call_sts(struct assume_cache *cache, const struct assume_who *wh
                                    .source_arn = who->source_arn,
                                    .source_account = who->source_account,
                                    .cancel = who->cancel };
+    struct s3_endpoint sts = *cache->sts;
     struct s3_credentials own;
+    sts.until_us = who->until_us;
     TRY(s3_held_give(cache->own, SV_NONE, a, &own, e));
-    return sts_assume_role(cache->sts, &own, &req, a, out, e);
+    return sts_assume_role(&sts, &own, &req, a, out, e);
 }
 
 /* Until another thread has renewed something. Of a cancel there is nothing to hear but the flag, so
@@ -276,6 +278,10 @@ err_code assume_cache_get(struct assume_cache *cache, const struct assume_who *w
         }
         if (who->cancel && atomic_load(who->cancel)) {
             rc = ERR(e, ERR_CANCELLED, "cancelled");
+            break;
+        }
+        if (who->until_us && clock_mono_us() > who->until_us) {
+            rc = ERR(e, ERR_TIMEOUT, "STS AssumeRole: no answer in time");
             break;
         }
         wait_locked(cache);

@@ -24,9 +24,11 @@ err_code sink_probe_key(struct sink *sink, struct err *e)
         return ERR_OK;
     CLEANUP(kms_close) struct kms *kms = NULL;
     CLEANUP(arena_free) struct arena *a = arena_new(16u << 10);
+    struct s3_endpoint endpoint = sink->world->kms;
     struct kms_context context = { "aws:s3:arn", object_arn(sink, a) };
     if (context.value.ptr == NULL)
         return arena_oom(a, e);
-    TRY(kms_open(&sink->world->kms, sink_credentials, sink, sink->who.cancel, &kms, e));
+    endpoint.until_us = sink->who.until_us;
+    TRY(kms_open(&endpoint, sink_credentials, sink, sink->who.cancel, &kms, e));
     return kms_key_ask(kms, sink->kms_key_id, sink->s3 ? &context : NULL, "the role", e);
 }

@@ -61,6 +61,9 @@ struct sink_target {
     /* for the trust policy: SourceArn = data store's ARN */
     sv account_id, source_arn, session_name;
     const atomic_bool *cancel; /* or NULL: makes waits end with ERR_CANCELLED */
+    /* of the monotonic clock: when each call of the sink has ended, whatever peers do, with
+     * ERR_TIMEOUT for example; 0: nobody says. It is for sinks that ask and write little */
+    uint64_t until_us;
     /* directory store: its files are encrypted (codec/crypt/cipher.h); borrowed; NULL: plain */
     const struct cipher_ring *ring;
 };

@@ -60,6 +60,7 @@ struct assume_cache;
 struct assume_who {
     sv role_arn, session_name, source_arn, source_account;
     const atomic_bool *cancel;
+    uint64_t until_us; /* as the target's */
 };
 /* borrowed */
 struct assume_cache *assume_cache_new(const struct s3_endpoint *sts, struct s3_held *own);

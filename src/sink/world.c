@@ -204,6 +204,7 @@ static err_code take_target(struct sink *sink, const struct sink_target *t, stru
     sink->who.source_arn = arena_sv(sink->arena, t->source_arn);
     sink->who.source_account = arena_sv(sink->arena, t->account_id);
     sink->who.cancel = t->cancel;
+    sink->who.until_us = t->until_us;
     sink->ring = t->ring;
     if (!sink->kms_key_id.ptr || !sink->who.role_arn.ptr || !sink->who.source_arn.ptr ||
         !sink->who.source_account.ptr)
@@ -259,9 +260,11 @@ err_code sink_open(struct sink_world *world, const struct sink_target *t, struct
     TRY(take_target(sink, t, e));
     TRY(resolve_role(sink, e));
     if (world->has_s3) {
+        struct s3_endpoint s3 = world->s3;
+        s3.until_us = t->until_us;
         sink->blocks = sink_blocks_new();
         sink->senders = sink_senders_new(SINK_SENDING_BYTES);
-        TRY(s3_client_new(&world->s3, sink_credentials, sink, t->cancel, &sink->s3, e));
+        TRY(s3_client_new(&s3, sink_credentials, sink, t->cancel, &sink->s3, e));
     }
     *out = sink;
     sink = NULL;

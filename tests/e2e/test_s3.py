@@ -17,7 +17,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from fhirlake import (KEY, ROLE, ROOT, Server, assert_same_resources, exact, patient, read_ndjson, run,
-                      wait_job, without_version)
+                      wait, wait_job, without_version)
 from s3_peer import ACCOUNT, Peer
 
 pytestmark = pytest.mark.once
@@ -273,6 +273,32 @@ def test_an_export_over_tls_is_the_one_over_plain_http(peer, hostile):
             assert len(resources) == 300
     finally:
         proxy.stop()
+
+
+def on_hostile(hostile, tmp_path):
+    roles = roles_file(tmp_path, {"arn": ROLE, "allow": ["s3://bucket/*"],
+                                  "credentials": {"accessKeyId": "a", "secretAccessKey": "b"}})
+    return Server(tmp_path / "data", "--s3-endpoint", hostile.url, "--roles", roles, env={"SSL_CERT_FILE": hostile.ca})
+
+
+@pytest.mark.parametrize("kind", ["export", "import"])
+def test_a_stop_waits_for_no_peer_that_is_asked_before_a_job_exists(hostile, tmp_path, kind):
+    """What is waited for longer than a minute ends the process by a signal."""
+    with on_hostile(hostile, tmp_path) as server:
+        store = server.create_store()
+        hostile.ask("/_script", [{"do": "stall", "seconds": 600}] * 50)
+        start = [server.start_export, store, "s3://bucket/x"] if kind == "export" else [
+            server.start_import, store, "s3://bucket/in/", "s3://bucket/x"]
+        told = []
+        thread = threading.Thread(target=lambda: told.append(refused(*start)))
+        thread.start()
+        wait(lambda: len(hostile.ask("/_log")["log"]) > 0, {True})
+        assert server.stop() == 0
+        thread.join()
+        assert told[0][0] == "ThrottlingException" and "stopping" in told[0][1], told
+        hostile.ask("/_script", [])
+        server.start()
+        assert_no_jobs(server.client(), store)
 
 
 # ---- what works ----

@@ -39,7 +39,8 @@ static err_code open_sink(const struct job_files *place, sv uri, struct sink **o
 {
     const struct sink_target t = { .uri = uri,
                                    .role_arn = JOB_FILES_ROLE,
-                                   .session_name = SV_LIT("fhirlake-served") };
+                                   .session_name = SV_LIT("fhirlake-served"),
+                                   .cancel = place->cancel };
     return sink_open(place->world, &t, out, e);
 }
 
@@ -67,6 +68,7 @@ err_code job_files_open(const struct job_files_config *cfg, struct job_files **o
     place->owner = copy(cfg->owner);
     place->scratch_dir = copy(cfg->scratch_dir);
     place->records = cfg->records;
+    place->cancel = cfg->cancel;
     TRY(place->dir ? open_dir(place, e) : open_s3(place, cfg->world, e));
     *out = place;
     place = NULL;

@@ -15,8 +15,9 @@ struct job_files_config {
     struct sink_world *world; /* of uri; borrowed */
     /* the number of the database whose machines share it; NULL: it is this machine's alone */
     const char *owner;
-    const char *scratch_dir; /* for what is fetched; on a disk of this machine */
-    struct records *records; /* borrowed */
+    const char *scratch_dir;   /* for what is fetched; on a disk of this machine */
+    struct records *records;   /* borrowed */
+    const atomic_bool *cancel; /* ends what waits for the endpoint of world; or NULL */
 };
 /* The texts are copied. */
 MUST_USE err_code job_files_open(const struct job_files_config *cfg, struct job_files **out,

@@ -17,6 +17,7 @@
 struct job_files {
     char *dir, *uri, *owner, *scratch_dir;
     struct records *records;
+    const atomic_bool *cancel; /* or NULL */
     struct sink_world *world;
     bool owns_world;
     struct sink *root; /* of uri */

@@ -1,5 +1,5 @@
 /* What peers of every kind may do to a call by libcurl, against peers that are threads of the test
- * and never stop to send. Without its limits such a call would not end, and neither would the test. */
+ * and never stop to send. Without its limits such a call would not end, nor would the test. */
 #include "test.h"
 
 #include "callout/callout.h"

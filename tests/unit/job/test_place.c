@@ -150,7 +150,7 @@ static struct job_served *janitor_of(struct fx *f, const char *owner)
     const struct job_engine_config cfg = {
         .records = f->records, .served_dir = f->served, .served_owner = owner, .spool_dir = f->root
     };
-    OK(job_served_open(&cfg, removed, NULL, &s, e));
+    OK(job_served_open(&cfg, NULL, removed, NULL, &s, e));
     return s;
 }
 

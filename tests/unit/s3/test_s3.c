@@ -75,6 +75,9 @@ TEST(s3, status_and_code_decide_what_is_tried_again)
     assert_true(!f.retry && f.rc == ERR_DENIED);
     s3_fault_by_code("KMS.NotFoundException", 400, &f);
     assert_true(!f.retry && f.rc == ERR_INVALID);
+    /* nobody was refused anything: a clock is wrong */
+    s3_fault_by_code("RequestTimeTooSkewed", 403, &f);
+    assert_true(!f.retry && f.rc == ERR_PEER && strstr(f.what, "clock"));
     s3_fault_by_code("InternalError", 200, &f);
     assert_true(f.retry && f.rc == ERR_PEER);
 }

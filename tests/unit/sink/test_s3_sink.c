@@ -400,6 +400,35 @@ TEST(hostile, sts_that_is_away_does_not_stop_what_is_still_valid)
     FAILS(ERR_DENIED, sink_open(w, &at, &no, e));
 }
 
+/* Whoever is asked, and whatever he does: a sink that has an end keeps to it. */
+TEST(hostile, calls_of_a_sink_with_an_end_end_there)
+{
+    NEED(has_bad);
+    const char *lead[] = { "", "{\"do\":\"ok\"}," };
+    for (size_t i = 0; i < 2; i++) {
+        CLEANUP(sink_world_free) struct sink_world *w = bad_world();
+        CLEANUP(sink_close) struct sink *s = NULL;
+        struct sink_target at = target("s3://b1b/x", SV_LIT("arn:aws:iam::123456789012:role/r"));
+        char steps[400];
+        (void)snprintf(steps, sizeof steps, "[%s%s%s]", lead[i],
+                       "{\"do\":\"stall\",\"seconds\":600},", "{\"do\":\"stall\",\"seconds\":600}");
+        script("/_script", steps);
+        at.until_us = clock_mono_us() + 1000000;
+        struct err why = { 0 };
+        err_code rc = sink_open(w, &at, &s, &why);
+        /* the first answers are STS's */
+        if (i == 1) {
+            assert_int_equal(rc, ERR_OK);
+            rc = sink_probe_write(s, &why);
+        }
+        assert_int_equal(rc, ERR_TIMEOUT);
+        /* and so does the next one, at once */
+        if (s)
+            assert_int_equal(sink_probe_write(s, &why), ERR_TIMEOUT);
+    }
+    script("/_script", "[]");
+}
+
 struct opener {
     struct sink_world *w;
     int failed;
@@ -532,6 +561,7 @@ int main(void)
         T(hostile, credentials_are_kept_and_renewed_in_time),
         T(hostile, a_token_called_expired_is_replaced),
         T(hostile, sts_that_is_away_does_not_stop_what_is_still_valid),
+        T(hostile, calls_of_a_sink_with_an_end_end_there),
         T(hostile, many_jobs_at_once_assume_a_role_once),
         T(moto, a_survey_tells_the_sizes_of_what_was_written_by_its_names),
         T(moto, a_sink_probes_writes_lists_and_reads_under_its_role),
