@@ -78,6 +78,7 @@ err_code s3_client_make(const struct s3_endpoint *ep, sv service, s3_credentials
     client->connect_timeout_ms = ep->connect_timeout_ms ? ep->connect_timeout_ms : 5000;
     client->total_ms = ep->total_ms;
     client->until_us = ep->until_us;
+    client->answer_ms = S3_ANSWER_MS;
     pthread_mutex_init(&client->locked.lock, NULL);
     err_code rc = fill(client, ep, e);
     if (rc != ERR_OK) {

@@ -2,11 +2,12 @@
  *
  * The multi handle is driven here. It waits for the peer in slices, because a cancel is a flag that
  * no event comes with; so a cancel is seen soon, and a peer without any progress is given up after
- * timeout_ms. The first slice is of 50 ms. While the peer is silent, as it is while it copies an
- * object, each is twice the one before, up to 400 ms: eight connections that wake up twenty times a
- * second cost more than what they ask for. A reader takes an answer piece by piece: the write
- * callback pauses the transfer while the window is full. The multi handle keeps the TCP connection
- * between calls. Each call into libcurl is a turn of a callout, which ends it. */
+ * timeout_ms. So is one whose answer does not end. The first slice is of 50 ms. While the peer is
+ * silent, as it is while it copies an object, each is twice the one before, up to 400 ms: eight
+ * connections that wake up twenty times a second cost more than what they ask for. A reader takes
+ * an answer piece by piece: the write callback pauses the transfer while the window is full. The
+ * multi handle keeps the TCP connection between calls. Each call into libcurl is a turn of a
+ * callout, which ends it. */
 #include "s3/s3_private.h"
 
 #include "base/clock.h"
@@ -176,6 +177,7 @@ void s3_conn_start(struct s3_conn *conn, const struct s3_wire *w)
     conn->attached = true;
     conn->moved = -1;
     s3_conn_touch(conn);
+    conn->sent_at_us = 0;
 }
 
 void s3_conn_touch(struct s3_conn *conn)
@@ -184,13 +186,20 @@ void s3_conn_touch(struct s3_conn *conn)
     conn->slice_ms = CONN_SLICE_MS;
 }
 
+static curl_off_t sent(struct s3_conn *conn)
+{
+    curl_off_t up = 0;
+    /* stays 0 on failure */
+    (void)curl_easy_getinfo(conn->easy, CURLINFO_SIZE_UPLOAD_T, &up);
+    return up;
+}
+
 /* Bytes in either direction, headers included. */
 static curl_off_t moved(struct s3_conn *conn)
 {
-    curl_off_t up = 0, down = 0;
+    curl_off_t up = sent(conn), down = 0;
     long head = 0;
     /* stay 0 on failure */
-    (void)curl_easy_getinfo(conn->easy, CURLINFO_SIZE_UPLOAD_T, &up);
     (void)curl_easy_getinfo(conn->easy, CURLINFO_SIZE_DOWNLOAD_T, &down);
     (void)curl_easy_getinfo(conn->easy, CURLINFO_HEADER_SIZE, &head);
     return up + down + head;
@@ -207,6 +216,19 @@ static bool finished(struct s3_conn *conn)
             conn->done = true;
         }
     return conn->done;
+}
+
+/* Does the answer go on for too long, though bytes move? What is read as a stream has its pace
+ * looked at by its reader, who is the one who waits. Bodies need none: a socket takes many bytes
+ * or nothing. */
+static bool drags(struct s3_conn *conn, uint64_t now_us)
+{
+    const unsigned most_ms = conn->client->answer_ms;
+    if (conn->stream || (conn->body && sent(conn) < (curl_off_t)s3_body_wire_bytes(conn->body)))
+        conn->sent_at_us = 0;
+    else if (conn->sent_at_us == 0)
+        conn->sent_at_us = now_us;
+    return conn->sent_at_us && most_ms && now_us - conn->sent_at_us > (uint64_t)most_ms * 1000;
 }
 
 /* For how long to wait at most. Nothing of the peer is missed: its bytes end the wait. */
@@ -247,6 +269,8 @@ s3_conn_state s3_conn_step(struct s3_conn *conn)
     } else if (now_us - conn->moved_at_us > (uint64_t)client->timeout_ms * 1000) {
         return CONN_STALLED;
     }
+    if (drags(conn, now_us))
+        return CONN_STALLED;
     /* the reader has something to do */
     if (conn->window_to != had || conn->paused)
         return CONN_RUNNING;

@@ -7,6 +7,7 @@
 #include "codec/uri.h"
 
 #define LIST_PAGE_ARENA (16u << 20) /* bytes */
+#define LIST_BARE_PAGES 1000u       /* without keys, one behind the other */
 
 struct entry {
     sv key;
@@ -109,6 +110,22 @@ static err_code accept_page(void *ctx, struct s3_conn *conn, struct err *e)
     return check_keys(page, e);
 }
 
+/* Keys come in order. So one that does not stand behind all pages before belongs to a listing that
+ * need not end, whatever its tokens are. Within a page nothing hangs on it. */
+static err_code check_order(const struct page *page, struct buf *last, unsigned *n_bare,
+                            struct err *e)
+{
+    if (page->n == 0)
+        return ++*n_bare < LIST_BARE_PAGES
+                   ? ERR_OK
+                   : ERR(e, ERR_PEER, "S3 ListObjectsV2: %u pages without a key", *n_bare);
+    *n_bare = 0;
+    if (last->len && sv_cmp(page->entries[0].key, buf_sv(last)) <= 0)
+        return ERR(e, ERR_PEER, "S3 ListObjectsV2: the listing goes back to keys that it gave");
+    buf_clear(last);
+    return buf_add(last, page->entries[page->n - 1].key, e);
+}
+
 err_code s3_object_list(struct s3_client *client, sv bucket, sv prefix, s3_list_fn each, void *ctx,
                         struct err *e)
 {
@@ -116,7 +133,9 @@ err_code s3_object_list(struct s3_client *client, sv bucket, sv prefix, s3_list_
     CLEANUP_BUF struct buf token = BUF_INIT(8192);
     CLEANUP_BUF struct buf query = BUF_INIT(65536);
     CLEANUP_BUF struct buf met = BUF_INIT(8192);
+    CLEANUP_BUF struct buf last = BUF_INIT(8192);
     struct page page = { .a = a, .prefix = prefix };
+    unsigned n_bare = 0;
     /* A circle of any length comes to a token that was kept at a power of two of pages. */
     for (uint64_t n_pages = 1;; n_pages++) {
         buf_clear(&query);
@@ -138,6 +157,7 @@ err_code s3_object_list(struct s3_client *client, sv bucket, sv prefix, s3_list_
         if (page.truncated &&
             (sv_eq(page.token, buf_sv(&token)) || sv_eq(page.token, buf_sv(&met))))
             return ERR(e, ERR_PEER, "S3 ListObjectsV2: the listing goes in a circle");
+        TRY(check_order(&page, &last, &n_bare, e));
         for (size_t i = 0; i < page.n; i++)
             if (!each(ctx, page.entries[i].key, page.entries[i].size))
                 return ERR_OK;

@@ -3,8 +3,11 @@
  * The transfer stands still while the caller works (the window is full, TCP pushes back), and goes
  * on inside read(). When it breaks, the next attempt asks for the bytes from where the last ended,
  * under If-Match on the first answer's ETag, so that bytes of two versions never meet. Progress
- * starts the count of attempts anew. */
+ * starts the count of attempts anew, if it is more than drops; and who gives drops only, while the
+ * caller waits, has stalled. */
 #include "s3/s3_private.h"
+
+#include "base/clock.h"
 
 struct reader {
     struct s3_client *client;
@@ -16,6 +19,8 @@ struct reader {
     struct s3_whole whole; /* as the first answer said; its ETag is "" before */
     uint64_t offset;       /* next byte that the caller gets */
     uint64_t end;          /* behind the last one that he wants; UINT64_MAX: the object's */
+    uint64_t got;          /* bytes since the attempts were counted anew */
+    uint64_t waited_us;    /* for bytes, since then, by this transfer */
     bool known, began;     /* this transfer's head was checked */
 };
 
@@ -33,6 +38,7 @@ static void drop(struct reader *reader)
     curl_slist_free_all(reader->headers);
     reader->headers = NULL;
     reader->began = false;
+    reader->waited_us = 0;
 }
 
 static err_code start(struct reader *reader, struct err *e)
@@ -103,6 +109,17 @@ static err_code failed(struct reader *reader, s3_conn_state st, struct err *e)
     return s3_request_next(reader->client, "GetObject", reader->bucket, &reader->at, e);
 }
 
+/* A step of the transfer, which may wait for the peer. */
+static s3_conn_state step(struct reader *reader)
+{
+    const uint64_t from_us = clock_mono_us();
+    s3_conn_state st = s3_conn_step(reader->conn);
+    reader->waited_us += clock_mono_us() - from_us;
+    return st == CONN_RUNNING && reader->waited_us > (uint64_t)reader->client->timeout_ms * 1000
+               ? CONN_STALLED
+               : st;
+}
+
 /* Until there are bytes in the window, or the object ends (ERR_EOF), or nothing helps. With
  * head_only, until the head of the first answer is known. */
 static err_code advance(struct reader *reader, bool head_only, struct err *e)
@@ -119,7 +136,7 @@ static err_code advance(struct reader *reader, bool head_only, struct err *e)
             TRY(start(reader, e));
         s3_conn_state st = CONN_RUNNING;
         if (reader->conn->window_to == reader->conn->window_from)
-            st = s3_conn_step(reader->conn);
+            st = step(reader);
         long status = s3_conn_status(reader->conn);
         bool good = status == 200 || status == 206;
         bool has = reader->conn->window_to != reader->conn->window_from;
@@ -156,7 +173,11 @@ static err_code reader_read(void *ctx, void *dst, size_t cap, size_t *n, struct 
     uint64_t left = stop_of(reader) - reader->offset;
     size_t take = s3_conn_drain(reader->conn, dst, left < cap ? (size_t)left : cap);
     reader->offset += take;
-    reader->at = (struct s3_attempts){ .has_token = reader->at.has_token };
+    reader->got += take;
+    if (reader->got >= S3_PACE_BYTES) {
+        reader->at = (struct s3_attempts){ .has_token = reader->at.has_token };
+        reader->got = reader->waited_us = 0;
+    }
     *n = take;
     return ERR_OK;
 }

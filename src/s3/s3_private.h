@@ -22,7 +22,12 @@
 #define S3_BACKOFF_BASE_MS    100u
 #define S3_BACKOFF_CAP_MS     20000u
 #define S3_RETRY_AFTER_CAP_MS 30000u
-#define S3_CHUNK_BYTES        (1u << 20) /* of a framed body; S3's floor is 8 KiB */
+/* A peer that gives fewer bytes of an object within timeout_ms is as one that gives none. */
+#define S3_PACE_BYTES (16u << 10)
+/* From the last byte of a request to the last of its answer, which has to be held in memory: a
+ * server may send blanks while it works, for several minutes. */
+#define S3_ANSWER_MS   300000u
+#define S3_CHUNK_BYTES (1u << 20) /* of a framed body; S3's floor is 8 KiB */
 /* A body below this is signed: its digest costs nothing beside the request. */
 #define S3_STREAM_MIN (64u << 10)
 
@@ -71,7 +76,8 @@ struct s3_client {
     bool tls;
     atomic_bool refused; /* bodies with their checksum behind them */
     unsigned max_attempts, timeout_ms, connect_timeout_ms, total_ms;
-    uint64_t until_us; /* as the endpoint's */
+    uint64_t until_us;  /* as the endpoint's */
+    unsigned answer_ms; /* 0: an answer takes as long as it moves */
     s3_credentials_fn cred;
     void *cred_ctx;
     const atomic_bool *cancel;
@@ -122,7 +128,8 @@ struct s3_conn {
     CURLcode result; /* once CONN_DONE */
     curl_off_t moved;
     uint64_t moved_at_us;
-    unsigned slice_ms; /* for how long the next wait is at most */
+    uint64_t sent_at_us; /* all of the request had been sent; 0: not yet */
+    unsigned slice_ms;   /* for how long the next wait is at most */
 };
 struct s3_conn *s3_conn_new(const struct s3_client *client);
 void s3_conn_free(struct s3_conn *conn);

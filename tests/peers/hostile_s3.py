@@ -17,6 +17,7 @@ uses up one of them:
     {"do": "stall", "seconds": 5}                    silence, then the connection ends
     {"do": "truncate", "bytes": 1000}                the right head, so many bytes, the end
     {"do": "hang", "bytes": 1000, "seconds": 5}      the same, then silence
+    {"do": "drip", "bytes": 1, "seconds": 0.01}      the right head, then so many bytes each time, to the end
     {"do": "meet", "of": 3}                          waits for two more such requests, then as without a script;
                                                      400 when they do not come within 4 s, or "seconds"
     {"do": "etag", "value": "\\"x\\""}                 as without a script, with another ETag
@@ -361,6 +362,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send(status, data, headers, cut=step["bytes"])
             time.sleep(step.get("seconds", 0))
             return self.drop()
+        if step["do"] == "drip":
+            self.send(status, data, headers, cut=0)
+            for at in range(0, len(data), step["bytes"]):
+                self.wfile.write(data[at:at + step["bytes"]])
+                self.wfile.flush()
+                time.sleep(step["seconds"])
+            return None
         return self.send(status, data, headers)
 
     def copy(self, step, bucket, key):

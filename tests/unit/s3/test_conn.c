@@ -361,6 +361,45 @@ TEST(conn, while_nothing_moves_the_waits_become_longer)
     s3_conn_free(conn);
 }
 
+/* A server may say little while it works, but not for ever. */
+TEST(conn, an_answer_that_does_not_end_is_given_up_though_bytes_move)
+{
+    (void)state;
+    struct s3_conn *conn = s3_conn_new(&client);
+    struct s3_wire w = wire("GET");
+    struct timespec pause = { 0, 1000000 };
+    s3_conn_state st;
+    client.answer_ms = 200;
+    s3_conn_start(conn, &w);
+    hear(conn, "\r\n\r\n");
+    say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+    while ((st = s3_conn_step(conn)) == CONN_RUNNING) {
+        say("1\r\n \r\n");
+        (void)nanosleep(&pause, NULL);
+    }
+    assert_int_equal(st, CONN_STALLED);
+    s3_conn_free(conn);
+}
+
+/* They are kept by libcurl, however many there are. */
+TEST(conn, trailers_without_an_end_are_too_long_an_answer)
+{
+    (void)state;
+    static char lines[20001];
+    struct s3_conn *conn = s3_conn_new(&client);
+    struct s3_wire w = wire("GET");
+    for (size_t at = 0; at + 1000 < sizeof lines; at += 1000)
+        (void)snprintf(lines + at, sizeof lines - at, "X-%04zu: %0990d\r\n", at / 1000, 1);
+    s3_conn_start(conn, &w);
+    hear(conn, "\r\n\r\n");
+    say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n");
+    for (int i = 0; i < 5 && s3_conn_step(conn) == CONN_RUNNING; i++)
+        say(lines);
+    assert_int_equal(until_the_end(conn), CONN_DONE);
+    assert_true(conn->overflow);
+    s3_conn_free(conn);
+}
+
 #define WITH_A_PEER(sentence)                                             \
     {                                                                     \
         "conn: " #sentence, test_conn_##sentence, set_up, tear_down, NULL \
@@ -380,6 +419,8 @@ int main(void)
         WITH_A_PEER(a_cancel_is_seen_at_the_next_step),
         WITH_A_PEER(a_peer_that_says_nothing_is_given_up),
         WITH_A_PEER(while_nothing_moves_the_waits_become_longer),
+        WITH_A_PEER(an_answer_that_does_not_end_is_given_up_though_bytes_move),
+        WITH_A_PEER(trailers_without_an_end_are_too_long_an_answer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -60,10 +60,91 @@ TEST(limits, what_a_peer_has_of_us_is_no_code)
     assert_int_equal(s3_object_put(c, &small, &why), ERR_PEER);
 }
 
+/* ---- how slowly ---- */
+
+#define OBJECT_BYTES 60000u
+
+/* Reads it to its end: how many bytes came before, and why it ended. */
+static err_code read_object(struct s3_client *c, size_t *n)
+{
+    struct byte_reader r;
+    struct err e = { 0 };
+    char piece[4096];
+    size_t got = 0;
+    err_code rc = s3_object_open(c, SV_LIT("b"), SV_LIT("o"), 0, &r, &e);
+    *n = 0;
+    if (rc != ERR_OK)
+        return rc;
+    while ((rc = r.read(r.ctx, piece, sizeof piece, &got, &e)) == ERR_OK)
+        *n += got;
+    r.close(r.ctx);
+    return rc;
+}
+
+static void put_object(struct s3_client *c)
+{
+    static char bytes[OBJECT_BYTES];
+    struct s3_put p = { .bucket = SV_LIT("b"), .key = SV_LIT("o") };
+    memset(bytes, 'x', sizeof bytes);
+    p.body = sv_make(bytes, sizeof bytes);
+    script("[]");
+    OK(s3_object_put(c, &p, e));
+}
+
+/* It would take three hours. */
+TEST(limits, an_object_that_comes_by_drops_has_stalled)
+{
+    (void)state;
+    if (!has_bad)
+        skip();
+    CLEANUP(s3_client_free) struct s3_client *c = client_of(2, 300);
+    size_t n;
+    put_object(c);
+    script("[{\"do\":\"drip\",\"bytes\":1,\"seconds\":0.2},"
+           "{\"do\":\"drip\",\"bytes\":1,\"seconds\":0.2}]");
+    assert_int_equal(read_object(c, &n), ERR_TIMEOUT);
+    assert_true(n < 100);
+    assert_int_equal(count_log(), 2);
+    /* in one of two attempts it is no matter */
+    script("[{\"do\":\"drip\",\"bytes\":1,\"seconds\":0.2}]");
+    assert_int_equal(read_object(c, &n), ERR_EOF);
+    assert_int_equal(n, OBJECT_BYTES);
+    /* and neither are small pieces, whatever the whole takes */
+    script("[{\"do\":\"drip\",\"bytes\":2000,\"seconds\":0.02}]");
+    assert_int_equal(read_object(c, &n), ERR_EOF);
+    assert_int_equal(n, OBJECT_BYTES);
+}
+
+TEST(limits, a_drop_of_each_connection_is_no_progress)
+{
+    (void)state;
+    if (!has_bad)
+        skip();
+    CLEANUP(s3_client_free) struct s3_client *c = client_of(3, 20000);
+    char steps[1000] = "[";
+    size_t n;
+    put_object(c);
+    for (int i = 0; i < 3; i++)
+        (void)snprintf(steps + strlen(steps), sizeof steps - strlen(steps), "%s%s", i ? "," : "",
+                       "{\"do\":\"truncate\",\"bytes\":1}");
+    (void)snprintf(steps + strlen(steps), sizeof steps - strlen(steps), "]");
+    script(steps);
+    assert_int_equal(read_object(c, &n), ERR_PEER);
+    assert_int_equal(n, 3);
+    assert_int_equal(count_log(), 3);
+    /* more than a drop is some */
+    script("[{\"do\":\"truncate\",\"bytes\":17000},{\"do\":\"truncate\",\"bytes\":17000},"
+           "{\"do\":\"truncate\",\"bytes\":17000}]");
+    assert_int_equal(read_object(c, &n), ERR_EOF);
+    assert_int_equal(n, OBJECT_BYTES);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(limits, what_a_peer_has_of_us_is_no_code),
+        T(limits, an_object_that_comes_by_drops_has_stalled),
+        T(limits, a_drop_of_each_connection_is_no_progress),
     };
     hostile_start();
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,11 +9,24 @@
 
 static const char *answers[ANSWERS_MAX]; /* one for each page */
 static size_t n_answers, n_asked;
+static unsigned n_bare; /* pages without a key, which come before */
 static char asked[ANSWERS_MAX][500];
 
 err_code s3_request_run(struct s3_client *c, const struct s3_request *r, struct err *e)
 {
     (void)c;
+    if (n_bare) {
+        char page[200];
+        struct s3_conn bare = { .answer = BUF_INIT(1 << 10) };
+        (void)snprintf(page, sizeof page,
+                       "<ListBucketResult><IsTruncated>true</IsTruncated><NextContinuationToken>"
+                       "t%u</NextContinuationToken></ListBucketResult>",
+                       n_bare--);
+        assert_int_equal(buf_add(&bare.answer, sv_from(page), e), ERR_OK);
+        err_code taken = r->accept(r->accept_ctx, &bare, e);
+        buf_done(&bare.answer);
+        return taken;
+    }
     assert_true(n_asked < n_answers);
     assert_string_equal(r->method, "GET");
     assert_sv(r->bucket, SV_LIT("bucket"));
@@ -151,6 +164,32 @@ TEST(list, that_goes_in_a_circle_ends)
                          PAGE(MORE("t")), PAGE(MORE("u")), PAGE(MORE("v")), PAGE(MORE("t"))));
 }
 
+/* Its tokens are other ones each time. */
+TEST(list, that_goes_back_to_keys_that_it_gave_is_refused)
+{
+    (void)state;
+    FAILS(ERR_PEER,
+          LIST("", PAGE(MORE("s") KEY("a", "1") KEY("b", "1")), PAGE(MORE("t") KEY("a", "1"))));
+    assert_string_equal(found, "a=1 b=1 ");
+    FAILS(ERR_PEER,
+          LIST("", PAGE(MORE("s") KEY("a", "1")), PAGE(MORE("t")), PAGE(MORE("u") KEY("a", "1"))));
+    assert_string_equal(found, "a=1 ");
+    OK(LIST("", PAGE(MORE("s") KEY("a", "1")), PAGE(END KEY("a!", "1"))));
+    /* in the order of bytes */
+    OK(LIST("", PAGE(MORE("s") KEY("z", "1")), PAGE(END KEY("\xc3\xa9", "1"))));
+}
+
+TEST(list, that_goes_on_without_keys_ends)
+{
+    (void)state;
+    n_bare = 999;
+    OK(LIST("", PAGE(END KEY("a", "1"))));
+    assert_string_equal(found, "a=1 ");
+    n_bare = 1001;
+    FAILS(ERR_PEER, LIST("", PAGE(END KEY("a", "1"))));
+    n_bare = 0;
+}
+
 /* Who takes off the prefix would read something else out of what is left. */
 TEST(list, a_key_that_does_not_begin_with_the_prefix_is_refused)
 {
@@ -167,4 +206,6 @@ TEST_MAIN(T(list, pages_follow_each_other_by_their_tokens),
           T(list, it_ends_when_nobody_wants_more),
           T(list, members_beside_key_and_size_are_passed_over),
           T(list, what_is_no_listing_is_refused), T(list, that_goes_in_a_circle_ends),
+          T(list, that_goes_back_to_keys_that_it_gave_is_refused),
+          T(list, that_goes_on_without_keys_ends),
           T(list, a_key_that_does_not_begin_with_the_prefix_is_refused))
