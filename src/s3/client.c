@@ -95,6 +95,29 @@ err_code s3_client_new(const struct s3_endpoint *ep, s3_credentials_fn cred, voi
     return s3_client_make(ep, SV_LIT("s3"), cred, cred_ctx, cancel, out, e);
 }
 
+struct s3_client *s3_client_last_word(const struct s3_client *of, unsigned total_ms)
+{
+    struct s3_client *client = calloc(1, sizeof *client);
+    if (client == NULL)
+        abort();
+    client->scheme = of->scheme;
+    client->host = of->host;
+    client->host_port = of->host_port;
+    client->base_path = of->base_path;
+    client->region = of->region;
+    client->service = of->service;
+    client->ca_file = of->ca_file;
+    client->path_style = of->path_style;
+    client->loopback = of->loopback;
+    client->tls = of->tls;
+    client->max_attempts = 1;
+    client->timeout_ms = client->connect_timeout_ms = client->total_ms = total_ms;
+    client->cred = of->cred;
+    client->cred_ctx = of->cred_ctx;
+    pthread_mutex_init(&client->locked.lock, NULL);
+    return client;
+}
+
 void s3_client_free(struct s3_client *client)
 {
     if (client == NULL)

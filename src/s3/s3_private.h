@@ -89,6 +89,9 @@ struct s3_client {
 err_code s3_client_make(const struct s3_endpoint *ep, sv service, s3_credentials_fn cred,
                         void *cred_ctx, const atomic_bool *cancel, struct s3_client **out,
                         struct err *e);
+/* The same endpoint and credentials for what has to be said after a cancel: one attempt, and that
+ * within total_ms. It lives no longer than of, and is freed as any. */
+struct s3_client *s3_client_last_word(const struct s3_client *of, unsigned total_ms);
 struct s3_conn *s3_client_conn_take(struct s3_client *client);
 void s3_client_conn_give(struct s3_client *client, struct s3_conn *conn);
 static inline bool s3_client_cancelled(const struct s3_client *client)

@@ -13,6 +13,7 @@
 #include <ctype.h>
 
 #define UPLOAD_PARTS_MAX 10000u
+#define ABORT_MS         3000u /* for the abort of one that was cancelled: a stop waits for it */
 
 struct s3_upload {
     struct s3_client *client;
@@ -231,15 +232,18 @@ void s3_upload_abort(struct s3_upload *upload)
         return;
     CLEANUP_BUF struct buf query = BUF_INIT(65536);
     struct err e = { 0 };
-    if (upload->id.len && !s3_client_cancelled(upload->client) &&
-        buf_add_fmt(&query, &e, "uploadId=%.*s", SV_FMT(upload->id)) == ERR_OK) {
+    /* what is cancelled has left parts too, which would be paid for */
+    CLEANUP(s3_client_free) struct s3_client *last = NULL;
+    if (s3_client_cancelled(upload->client))
+        last = s3_client_last_word(upload->client, ABORT_MS);
+    if (upload->id.len && buf_add_fmt(&query, &e, "uploadId=%.*s", SV_FMT(upload->id)) == ERR_OK) {
         struct s3_request request = { .op = "AbortMultipartUpload",
                                       .method = "DELETE",
                                       .bucket = upload->bucket,
                                       .key = upload->key,
                                       .query = buf_sv(&query) };
         /* best effort: a bucket's lifecycle rule is there for what stays */
-        IGNORE(s3_request_run(upload->client, &request, &e));
+        IGNORE(s3_request_run(last ? last : upload->client, &request, &e));
     }
     arena_free(upload->a);
     buf_done(&upload->xml);

@@ -60,6 +60,40 @@ TEST(limits, what_a_peer_has_of_us_is_no_code)
     assert_int_equal(s3_object_put(c, &small, &why), ERR_PEER);
 }
 
+/* ---- what is left behind ---- */
+
+/* Parts that nobody completes are in no listing, and are paid for. */
+TEST(limits, an_upload_that_was_cancelled_is_aborted_all_the_same)
+{
+    (void)state;
+    if (!has_bad)
+        skip();
+    CLEANUP(arena_free) struct arena *a = arena_new(1 << 26);
+    CLEANUP(s3_client_free) struct s3_client *c = client_of(3, 20000);
+    atomic_bool cancel = false;
+    struct s3_upload *u = NULL;
+    struct err why = { 0 };
+    uint64_t left;
+    c->cancel = &cancel;
+    script("[]");
+    OK(s3_upload_begin(c, &small, &u, e));
+    OK(s3_upload_part(u, &small.body, 1, e));
+    atomic_store(&cancel, true);
+    script("[]");
+    assert_int_equal(s3_upload_part(u, &small.body, 1, &why), ERR_CANCELLED);
+    s3_upload_abort(u);
+    yyjson_val *last = yyjson_arr_get_last(log_of(a, &left));
+    assert_sv(json_string(json_get(last, "method")), SV_LIT("DELETE"));
+    assert_true(sv_starts(json_string(json_get(last, "query")), SV_LIT("uploadId=")));
+    /* a peer who is silent keeps nobody for long */
+    atomic_store(&cancel, false);
+    OK(s3_upload_begin(c, &small, &u, e));
+    atomic_store(&cancel, true);
+    script("[{\"do\":\"stall\",\"seconds\":600}]");
+    s3_upload_abort(u);
+    assert_int_equal(count_log(), 1);
+}
+
 /* ---- how slowly ---- */
 
 #define OBJECT_BYTES 60000u
@@ -143,6 +177,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(limits, what_a_peer_has_of_us_is_no_code),
+        T(limits, an_upload_that_was_cancelled_is_aborted_all_the_same),
         T(limits, an_object_that_comes_by_drops_has_stalled),
         T(limits, a_drop_of_each_connection_is_no_progress),
     };
