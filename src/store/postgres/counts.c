@@ -198,8 +198,7 @@ static err_code settle_one(struct pg *p, PGconn *conn, const atomic_bool *halt, 
     char load[24];
     const char *args[] = { load };
     (void)snprintf(load, sizeof load, "%" PRIu64, m.b);
-    TRY(pg_ask(conn, "delete from unsettled where load = $1", 1, args, SETTLING, &r, e));
-    PQclear(r);
+    TRY(pg_command(conn, "delete from unsettled where load = $1", 1, args, SETTLING, e));
     return pg_do(conn, "commit", SETTLING, e);
 }
 
@@ -216,16 +215,14 @@ static err_code fold_many(PGconn *conn, struct err *e)
 {
     char most[8];
     const char *args[] = { most };
-    PGresult *r;
     (void)snprintf(most, sizeof most, "%d", FOLD_ROWS);
-    TRY(pg_ask(conn,
-               "with many as (select k from counts group by k having count(*) > $1), d as (delete "
-               "from counts using many where counts.k = many.k and " PG_COUNTS_NOW
-               " returning counts.k, delta) insert into counts(k, n, delta) select k, 0, "
-               "sum(delta) from d group by k",
-               1, args, SETTLING, &r, e));
-    PQclear(r);
-    return ERR_OK;
+    return pg_command(
+        conn,
+        "with many as (select k from counts group by k having count(*) > $1), d as (delete "
+        "from counts using many where counts.k = many.k and " PG_COUNTS_NOW
+        " returning counts.k, delta) insert into counts(k, n, delta) select k, 0, "
+        "sum(delta) from d group by k",
+        1, args, SETTLING, e);
 }
 
 err_code pg_settle(struct store *st, const atomic_bool *halt, struct err *e)
@@ -248,14 +245,12 @@ err_code pg_settle(struct store *st, const atomic_bool *halt, struct err *e)
 static err_code fold(PGconn *conn, const char *key, struct err *e)
 {
     const char *args[] = { key };
-    PGresult *r;
-    TRY(pg_ask(conn,
-               "with d as (delete from counts where k = $1::bytea and " PG_COUNTS_NOW
-               " returning delta) insert into counts(k, n, delta) select $1::bytea, 0, sum(delta) "
-               "from d having count(*) > 0",
-               1, args, COUNTING, &r, e));
-    PQclear(r);
-    return ERR_OK;
+    return pg_command(
+        conn,
+        "with d as (delete from counts where k = $1::bytea and " PG_COUNTS_NOW
+        " returning delta) insert into counts(k, n, delta) select $1::bytea, 0, sum(delta) "
+        "from d having count(*) > 0",
+        1, args, COUNTING, e);
 }
 
 struct sum {

@@ -230,3 +230,12 @@ err_code pg_ask(PGconn *c, const char *sql, int n_args, const char *const *args,
 {
     return pg_ask_bin(c, sql, n_args, args, NULL, NULL, doing, out, e);
 }
+
+err_code pg_command(PGconn *c, const char *sql, int n_args, const char *const *args,
+                    const char *doing, struct err *e)
+{
+    PGresult *r;
+    TRY(pg_ask(c, sql, n_args, args, doing, &r, e));
+    PQclear(r);
+    return ERR_OK;
+}

@@ -47,12 +47,10 @@ static err_code move_to(PGconn *c, uint64_t t, bool *unknown, struct err *e)
 {
     char text[24];
     const char *args[] = { text };
-    PGresult *r;
     (void)snprintf(text, sizeof text, "%" PRIu64, t + 1);
     TRY(pg_do(c, "begin", GATE, e));
-    TRY(pg_ask(c, "update clock set visible = $1::bigint where visible < $1::bigint", 1, args, GATE,
-               &r, e));
-    PQclear(r);
+    TRY(pg_command(c, "update clock set visible = $1::bigint where visible < $1::bigint", 1, args,
+                   GATE, e));
     return pg_end(c, GATE, unknown, e);
 }
 

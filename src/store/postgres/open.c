@@ -253,17 +253,15 @@ unsigned pg_n_files(const char *place)
 static err_code end_users(PGconn *c, const char *schema, struct err *e)
 {
     const char *args[] = { schema };
-    PGresult *r;
-    TRY(pg_ask(c,
-               "select count(pg_terminate_backend(a.pid)) from pg_stat_activity a where "
-               "starts_with(a.application_name, '" PG_APPLICATION
-               "') and a.usename = current_user and a.datname = current_database() and a.pid <> "
-               "pg_backend_pid() and exists (select from pg_locks l join pg_class k on k.oid = "
-               "l.relation join pg_namespace n on n.oid = k.relnamespace where n.nspname = $1 and "
-               "l.pid = a.pid and l.granted and l.database = a.datid)",
-               1, args, REMOVING, &r, e));
-    PQclear(r);
-    return ERR_OK;
+    return pg_command(
+        c,
+        "select count(pg_terminate_backend(a.pid)) from pg_stat_activity a where "
+        "starts_with(a.application_name, '" PG_APPLICATION
+        "') and a.usename = current_user and a.datname = current_database() and a.pid <> "
+        "pg_backend_pid() and exists (select from pg_locks l join pg_class k on k.oid = "
+        "l.relation join pg_namespace n on n.oid = k.relnamespace where n.nspname = $1 and "
+        "l.pid = a.pid and l.granted and l.database = a.datid)",
+        1, args, REMOVING, e);
 }
 
 /* ERR_CONFLICT: somebody has one of its tables. */

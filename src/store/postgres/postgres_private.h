@@ -173,7 +173,10 @@ bool pg_again(const struct pg_again *a); /* behind a pause. False: it is over */
  * it is prepared once for each connection. */
 MUST_USE err_code pg_ask(PGconn *c, const char *sql, int n_args, const char *const *args,
                          const char *doing, PGresult **out, struct err *e);
-/* The same with arguments of which some are binary, as of PQexecParams(). */
+/* The same of one whose answer says nothing. */
+MUST_USE err_code pg_command(PGconn *c, const char *sql, int n_args, const char *const *args,
+                             const char *doing, struct err *e);
+/* As pg_ask() with arguments of which some are binary, as of PQexecParams(). */
 MUST_USE err_code pg_ask_bin(PGconn *c, const char *sql, int n_args, const char *const *args,
                              const int *lens, const int *binary, const char *doing, PGresult **out,
                              struct err *e);

@@ -72,11 +72,8 @@ err_code pg_schema_is_there(PGconn *c, const char *schema, bool *out, struct err
 static err_code lock_name(PGconn *c, const char *schema, struct err *e)
 {
     const char *args[] = { schema };
-    PGresult *r;
-    TRY(pg_ask(c, "select pg_advisory_xact_lock(hashtextextended($1, 0))", 1, args, OPENING, &r,
-               e));
-    PQclear(r);
-    return ERR_OK;
+    return pg_command(c, "select pg_advisory_xact_lock(hashtextextended($1, 0))", 1, args, OPENING,
+                      e);
 }
 
 /* Of two who make one store at once, the second finds it made. */

@@ -117,12 +117,9 @@ err_code pg_clock_set(PGconn *c, const struct pg_clock *clock, struct err *e)
 {
     char t[24], instant[24];
     const char *args[] = { t, instant };
-    PGresult *r;
     (void)snprintf(t, sizeof t, "%" PRIu64, clock->last.t);
     (void)snprintf(instant, sizeof instant, "%" PRId64, clock->last.instant_ms);
-    TRY(pg_ask(c, "update clock set t = $1, instant_ms = $2", 2, args, CLOCK, &r, e));
-    PQclear(r);
-    return ERR_OK;
+    return pg_command(c, "update clock set t = $1, instant_ms = $2", 2, args, CLOCK, e);
 }
 
 err_code pg_next_b(PGconn *c, uint64_t *out, struct err *e)

@@ -83,13 +83,11 @@ err_code pg_look_room(struct pg *p, PGconn *c, size_t n, struct err *e)
     uint64_t b;
     char text[24];
     const char *args[] = { text };
-    PGresult *r;
     TRY(pg_server_started(c, &started_us, e));
     TRY(pg_next_b(c, &b, e));
     (void)snprintf(text, sizeof text, "%" PRIu64, b);
     /* plan.c wants to know it */
-    TRY(pg_ask(c, "insert into blocks(b) values ($1)", 1, args, COMMITTING, &r, e));
-    PQclear(r);
+    TRY(pg_command(c, "insert into blocks(b) values ($1)", 1, args, COMMITTING, e));
     p->births = (struct number_source){ .b = b };
     p->births_us = started_us;
     return ERR_OK;

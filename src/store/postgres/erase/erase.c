@@ -106,7 +106,6 @@ static err_code hollow_birth(struct erasing *x, struct err *e)
 {
     const char *args[] = { x->number_text };
     char id[FHIR_ID_MAX + 1] = "";
-    PGresult *r;
     bool was;
     if (x->t && x->n != -(int64_t)number_b(x->number))
         return ERR_OK;
@@ -115,27 +114,22 @@ static err_code hollow_birth(struct erasing *x, struct err *e)
         return ERR_OK;
     memcpy(x->id, id, sizeof id);
     x->n_hollow++;
-    TRY(pg_ask(
+    return pg_command(
         x->c,
         "insert into erasing(number, n) values ($1::bigint, -($1::bigint >> 28)) on conflict "
         "do nothing",
-        1, args, ERASING, &r, e));
-    PQclear(r);
-    return ERR_OK;
+        1, args, ERASING, e);
 }
 
 static err_code free_id(struct erasing *x, struct err *e)
 {
     const char *args[] = { x->type, x->id, x->number_text };
-    PGresult *r;
     if (x->t || x->id[0] == 0)
         return ERR_OK;
-    TRY(pg_ask(x->c,
-               "delete from ids where type = $1::smallint and id = $2::text and number = "
-               "$3::bigint",
-               3, args, ERASING, &r, e));
-    PQclear(r);
-    return ERR_OK;
+    return pg_command(x->c,
+                      "delete from ids where type = $1::smallint and id = $2::text and number = "
+                      "$3::bigint",
+                      3, args, ERASING, e);
 }
 
 static err_code put_note(struct erasing *x, struct err *e)

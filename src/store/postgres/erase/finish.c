@@ -43,15 +43,13 @@ static err_code find_nothing(PGconn *c, PGresult **out, struct err *e)
 static err_code drop_nothing(PGconn *c, const PGresult *found, struct err *e)
 {
     const char *args[] = { PQgetvalue(found, 0, 0) };
-    PGresult *r;
     TRY(pg_do(c, "lock table counts in share row exclusive mode", FINISHED, e));
-    TRY(pg_ask(c,
-               "delete from counts where " PG_COUNTS_NOW
-               " and k in (select k from counts where k = any($1::bytea[]) and " PG_COUNTS_NOW
-               " group by k having sum(delta) = 0)",
-               1, args, FINISHED, &r, e));
-    PQclear(r);
-    return ERR_OK;
+    return pg_command(
+        c,
+        "delete from counts where " PG_COUNTS_NOW
+        " and k in (select k from counts where k = any($1::bytea[]) and " PG_COUNTS_NOW
+        " group by k having sum(delta) = 0)",
+        1, args, FINISHED, e);
 }
 
 /* ---- a commit ---- */
@@ -61,16 +59,14 @@ static err_code commit_nothing(PGconn *c, struct pg_clock *clock, struct err *e)
 {
     char t[24], instant[24], who[37];
     const char *args[] = { t, instant, who };
-    PGresult *r;
     rng_uuid(who);
     clock->last = pg_clock_next(clock);
     (void)snprintf(t, sizeof t, "%" PRIu64, clock->last.t);
     (void)snprintf(instant, sizeof instant, "%" PRId64, clock->last.instant_ms);
-    TRY(pg_ask(c,
-               "insert into commits(t, instant_ms, load, count, who) values ($1, $2, 0, 0, "
-               "$3::text::uuid)",
-               3, args, FINISHED, &r, e));
-    PQclear(r);
+    TRY(pg_command(c,
+                   "insert into commits(t, instant_ms, load, count, who) values ($1, $2, 0, 0, "
+                   "$3::text::uuid)",
+                   3, args, FINISHED, e));
     return pg_clock_set(c, clock, e);
 }
 

@@ -170,24 +170,20 @@ static err_code publish_one(PGconn *conn, struct pg_bulk *k, struct store_commit
     char load[24], t[24], instant[24], count[24];
     const char *args[] = { t, instant, load, count, k->who };
     bool shared;
-    PGresult *r;
     (void)snprintf(load, sizeof load, "%" PRIu64, k->b);
     (void)snprintf(t, sizeof t, "%" PRIu64, c.t);
     (void)snprintf(instant, sizeof instant, "%" PRId64, c.instant_ms);
     (void)snprintf(count, sizeof count, "%" PRIu64, k->count);
     TRY(leave_open(conn, k, &shared, e));
-    TRY(pg_ask(conn,
-               "insert into commits(t, instant_ms, load, count, who) values ($1, $2, $3, $4, "
-               "$5::text::uuid)",
-               5, args, PUBLISHING, &r, e));
-    PQclear(r);
+    TRY(pg_command(conn,
+                   "insert into commits(t, instant_ms, load, count, who) values ($1, $2, $3, $4, "
+                   "$5::text::uuid)",
+                   5, args, PUBLISHING, e));
     if (!shared && !k->known)
         return ERR_OK;
     const char *mark[] = { load, shared ? "t" : "f" };
-    TRY(pg_ask(conn, "insert into unsettled(load, births) values ($1, $2::bool)", 2, mark,
-               PUBLISHING, &r, e));
-    PQclear(r);
-    return ERR_OK;
+    return pg_command(conn, "insert into unsettled(load, births) values ($1, $2::bool)", 2, mark,
+                      PUBLISHING, e);
 }
 
 struct publication {

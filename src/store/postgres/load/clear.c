@@ -31,9 +31,7 @@ static err_code remove_load(PGconn *conn, const char *load, struct err *e)
     };
     const char *args[] = { load };
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
-        PGresult *r;
-        TRY(pg_ask(conn, all[i], 1, args, CLEARING, &r, e));
-        PQclear(r);
+        TRY(pg_command(conn, all[i], 1, args, CLEARING, e));
     }
     return ERR_OK;
 }
@@ -118,18 +116,17 @@ err_code pg_load_end_fills(PGconn *conn, const char *schema, const struct lease 
                            struct err *e)
 {
     const char *args[] = { schema };
-    PGresult *r;
     TRY(begin_under(conn, lease, e));
-    TRY(pg_ask(conn,
-               "select count(pg_terminate_backend(a.pid)) from pg_stat_activity a where "
-               "starts_with(a.application_name, '" PG_APPLICATION
-               "') and a.usename = current_user and a.datname = current_database() and a.pid <> "
-               "pg_backend_pid() and starts_with(a.query, 'copy ') and a.state <> 'idle' and "
-               "exists (select from pg_locks l join pg_class k on k.oid = l.relation join "
-               "pg_namespace n on n.oid = k.relnamespace where n.nspname = $1 and l.pid = a.pid "
-               "and l.mode = 'RowExclusiveLock' and l.granted and l.database = a.datid)",
-               1, args, CLEARING, &r, e));
-    PQclear(r);
+    TRY(pg_command(
+        conn,
+        "select count(pg_terminate_backend(a.pid)) from pg_stat_activity a where "
+        "starts_with(a.application_name, '" PG_APPLICATION
+        "') and a.usename = current_user and a.datname = current_database() and a.pid <> "
+        "pg_backend_pid() and starts_with(a.query, 'copy ') and a.state <> 'idle' and "
+        "exists (select from pg_locks l join pg_class k on k.oid = l.relation join "
+        "pg_namespace n on n.oid = k.relnamespace where n.nspname = $1 and l.pid = a.pid "
+        "and l.mode = 'RowExclusiveLock' and l.granted and l.database = a.datid)",
+        1, args, CLEARING, e));
     return pg_do(conn, "commit", CLEARING, e);
 }
 

@@ -158,14 +158,12 @@ static err_code tell_others(PGconn *conn, uint64_t b, const struct pg_numbered *
     TRY(buf_add(&list, SV_LIT("}\0"), e));
     (void)snprintf(own, sizeof own, "%" PRIu64, b);
     const char *args[] = { list.ptr, own };
-    PGresult *r;
-    TRY(pg_ask(conn,
-               "update open_loads set shared = true where load in (select load from open_loads "
-               "where load = any($1::bigint[]) and load <> $2 and not shared order by load for "
-               "update)",
-               2, args, PG_LOADING, &r, e));
-    PQclear(r);
-    return ERR_OK;
+    return pg_command(
+        conn,
+        "update open_loads set shared = true where load in (select load from open_loads "
+        "where load = any($1::bigint[]) and load <> $2 and not shared order by load for "
+        "update)",
+        2, args, PG_LOADING, e);
 }
 
 static err_code claim_all(PGconn *conn, struct pg_numbered *rows, const size_t *news, size_t n_news,
@@ -246,10 +244,7 @@ err_code pg_load_shared(PGconn *c, uint64_t b, struct err *e)
 {
     char load[24];
     const char *args[] = { load };
-    PGresult *r;
     (void)snprintf(load, sizeof load, "%" PRIu64, b);
-    TRY(pg_ask(c, "update open_loads set shared = true where load = $1 and not shared", 1, args,
-               "committing", &r, e));
-    PQclear(r);
-    return ERR_OK;
+    return pg_command(c, "update open_loads set shared = true where load = $1 and not shared", 1,
+                      args, "committing", e);
 }

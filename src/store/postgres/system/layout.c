@@ -110,10 +110,8 @@ static err_code bring_on(PGconn *c, const char *schema, struct err *e)
     const char *args[] = { schema };
     char line[PG_SCHEMA_MAX + 32];
     int64_t layout;
-    PGresult *r;
-    TRY(pg_ask(c, "select pg_advisory_xact_lock(hashtextextended($1, 0))", 1, args, OPENING, &r,
-               e));
-    PQclear(r);
+    TRY(pg_command(c, "select pg_advisory_xact_lock(hashtextextended($1, 0))", 1, args, OPENING,
+                   e));
     TRY(layout_of(c, schema, &layout, e));
     if (layout == 0) {
         (void)snprintf(line, sizeof line, "create schema %s", schema);

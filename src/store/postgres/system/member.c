@@ -53,34 +53,27 @@ static err_code beat(struct pg_member *m, struct err *e)
 {
     char host[65] = "", pid[16], machine[128];
     name_machine(machine);
-    PGresult *r;
     (void)gethostname(host, sizeof host - 1);
     (void)snprintf(pid, sizeof pid, "%d", (int)getpid());
     const char *args[] = { pg_process(), host, pid, FHIRLAKE_VERSION, machine };
-    TRY(pg_ask(m->c,
-               "insert into nodes as n (who, host, pid, version, machine, since, seen) values "
-               "($1::uuid, $2::text, $3::int, $4::text, $5::text, clock_timestamp(), "
-               "clock_timestamp()) on conflict (who) do update set seen = excluded.seen",
-               5, args, JOINING, &r, e));
-    PQclear(r);
-    return ERR_OK;
+    return pg_command(
+        m->c,
+        "insert into nodes as n (who, host, pid, version, machine, since, seen) values "
+        "($1::uuid, $2::text, $3::int, $4::text, $5::text, clock_timestamp(), "
+        "clock_timestamp()) on conflict (who) do update set seen = excluded.seen",
+        5, args, JOINING, e);
 }
 
 static err_code bury(struct pg_member *m, const char *who, struct err *e)
 {
     const char *args[] = { who };
-    PGresult *r;
     /* a note stays for who takes it */
-    TRY(pg_ask(m->c, "delete from leases where owner = $1::uuid and note is null", 1, args, JOINING,
-               &r, e));
-    PQclear(r);
-    TRY(pg_ask(m->c,
-               "update leases set until = least(until, clock_timestamp()) where owner = $1::uuid",
-               1, args, JOINING, &r, e));
-    PQclear(r);
-    TRY(pg_ask(m->c, "delete from nodes where who = $1::uuid", 1, args, JOINING, &r, e));
-    PQclear(r);
-    return ERR_OK;
+    TRY(pg_command(m->c, "delete from leases where owner = $1::uuid and note is null", 1, args,
+                   JOINING, e));
+    TRY(pg_command(
+        m->c, "update leases set until = least(until, clock_timestamp()) where owner = $1::uuid", 1,
+        args, JOINING, e));
+    return pg_command(m->c, "delete from nodes where who = $1::uuid", 1, args, JOINING, e);
 }
 
 /* Processes of this machine that are not there any more need no waiting for: whoever is started

@@ -116,10 +116,8 @@ static err_code enter_batch(PGconn *c, const char *who, bool *found, struct err 
 static err_code confirm_batch(PGconn *c, const char *who, bool *unknown, struct err *e)
 {
     const char *args[] = { who };
-    PGresult *r;
-    TRY(pg_ask(c, "update written set at = clock_timestamp() where who = $1::text::uuid", 1, args,
-               WRITING_RECORDS, &r, e));
-    PQclear(r);
+    TRY(pg_command(c, "update written set at = clock_timestamp() where who = $1::text::uuid", 1,
+                   args, WRITING_RECORDS, e));
     return pg_end(c, WRITING_RECORDS, unknown, e);
 }
 
