@@ -38,6 +38,22 @@ static size_t size_of(const struct fhir_issue *i)
     return 160 + 2 * (i->text.len + i->path.len);
 }
 
+void fhir_outcome_begin(struct json_writer *w, struct buf *out)
+{
+    json_writer_init(w, out);
+    json_obj(w);
+    json_kv_str(w, "resourceType", SV_LIT("OperationOutcome"));
+    json_key(w, "issue");
+    json_arr(w);
+}
+
+err_code fhir_outcome_end(struct json_writer *w, struct err *e)
+{
+    json_arr_end(w);
+    json_obj_end(w);
+    return json_writer_end(w, e);
+}
+
 err_code fhir_outcome_write(const struct fhir_issues *issues, size_t max_bytes, struct buf *out,
                             struct err *e)
 {
@@ -46,11 +62,7 @@ err_code fhir_outcome_write(const struct fhir_issues *issues, size_t max_bytes, 
                                      .text = SV_LIT("There are more issues than are listed") };
     size_t start = out->len, i = 0;
     struct json_writer w;
-    json_writer_init(&w, out);
-    json_obj(&w);
-    json_kv_str(&w, "resourceType", SV_LIT("OperationOutcome"));
-    json_key(&w, "issue");
-    json_arr(&w);
+    fhir_outcome_begin(&w, out);
     for (; i < issues->n && w.rc == ERR_OK; i++) {
         if (out->len - start + size_of(&issues->items[i]) + size_of(&rest) > max_bytes)
             break;
@@ -58,9 +70,7 @@ err_code fhir_outcome_write(const struct fhir_issues *issues, size_t max_bytes, 
     }
     if (i < issues->n || issues->more)
         fhir_issue_write(&w, &rest);
-    json_arr_end(&w);
-    json_obj_end(&w);
-    return json_writer_end(&w, e);
+    return fhir_outcome_end(&w, e);
 }
 
 /* ---- places in the stored form ---- */

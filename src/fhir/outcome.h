@@ -22,6 +22,9 @@ static inline size_t fhir_outcome_max(size_t resource_bytes)
 #define FHIR_VALIDATION_ISSUE_URL \
     "http://healthlake.amazonaws.com/fhir/StructureDefinition/validation-issue"
 
+/* An OperationOutcome, appended: begun, its issues written by fhir_issue_write(), ended. */
+void fhir_outcome_begin(struct json_writer *w, struct buf *out);
+MUST_USE err_code fhir_outcome_end(struct json_writer *w, struct err *e);
 /* One item of OperationOutcome.issue. */
 void fhir_issue_write(struct json_writer *w, const struct fhir_issue *i);
 /* The whole outcome, appended. Issues that would take it past max_bytes are left out. A last issue

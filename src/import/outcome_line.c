@@ -10,6 +10,7 @@
 #include "import/import_private.h"
 
 #include "codec/json.h"
+#include "fhir/outcome.h"
 
 static char *put(char *p, sv text)
 {
@@ -66,19 +67,13 @@ static err_code one_issue(struct buf *out, const char *severity, const char *cod
                           struct err *e)
 {
     struct json_writer w;
-    json_writer_init(&w, out);
-    json_obj(&w);
-    json_kv_str(&w, "resourceType", SV_LIT("OperationOutcome"));
-    json_key(&w, "issue");
-    json_arr(&w);
+    fhir_outcome_begin(&w, out);
     json_obj(&w);
     json_kv_str(&w, "severity", sv_from(severity));
     json_kv_str(&w, "code", sv_from(code));
     json_kv_str(&w, "diagnostics", text);
     json_obj_end(&w);
-    json_arr_end(&w);
-    json_obj_end(&w);
-    return json_writer_end(&w, e);
+    return fhir_outcome_end(&w, e);
 }
 
 /* What is wrong before there is a resource: HealthLake's short form of an issue. */

@@ -10,17 +10,11 @@ err_code rest_outcome_write(const struct rest_issue *issues, size_t n, struct bu
                             struct err *e)
 {
     struct json_writer w;
-    json_writer_init(&w, out);
-    json_obj(&w);
-    json_kv_str(&w, "resourceType", SV_LIT("OperationOutcome"));
-    json_key(&w, "issue");
-    json_arr(&w);
+    fhir_outcome_begin(&w, out);
     for (size_t i = 0; i < n; i++)
         fhir_issue_write(&w, &(struct fhir_issue){ issues[i].severity, issues[i].code,
                                                    issues[i].path, issues[i].text });
-    json_arr_end(&w);
-    json_obj_end(&w);
-    return json_writer_end(&w, e);
+    return fhir_outcome_end(&w, e);
 }
 
 err_code rest_issue_add(struct arena *a, struct rest_issue_list *l, struct rest_issue issue,
