@@ -78,7 +78,7 @@ def test_digits_stay(fhir):
         operation("delete", "Patient.birthDate"), operation("add", "Patient", name="id", value={"valueId": "x"})]),
     (422, "several elements", [operation("delete", "Patient.name.given")]),
     (422, "finds nothing", [operation("replace", "Patient.gender", value={"valueCode": "female"})]),
-    (422, "(delete) cannot be applied: line 1, column 9 of the expression: no element of that name", [operation("delete", "Patient.birthdate")]),
+    (422, "(delete) cannot be applied: line 1, column 9 of the expression: there is no element of that name", [operation("delete", "Patient.birthdate")]),
     (422, "no element of that name", [operation("add", "Patient", name="resourceType", value={"valueCode": "Group"})]),
     (422, "not to be changed", [operation("delete", "Patient.id")]),
     (422, "not to be changed", [operation("replace", "Patient.meta.versionId", value={"valueId": "9"})]),

@@ -18,7 +18,8 @@ TEST(functions, of_texts_count_characters)
         { "'2020-01-02'.replaceMatches('(\\\\d+)-(\\\\d+)-(\\\\d+)', '$3.$2.$1')", "02.01.2020" },
         { "'a\\nb'.matches('a.b')", "true" }, { "'abc'.matchesFull('b')", "false" },
         { "'abc'.matches('b' & 'c')", "true" },
-        { "'abc'.matches('(' & '')", "error: line 1, column 7 of the expression: no regular expression*" });
+        { "'abc'.matches('(' & '')",
+          "error: line 1, column 7 of the expression: no regular expression*" });
 }
 
 TEST(functions, of_numbers_are_exact_where_they_can_be)
