@@ -2,9 +2,9 @@
  *
  * A byte_reader is a pull source of bytes (a file, an S3 object, memory). unpack_open() wraps one
  * so that .gz and .zst come out plain; which it is, the first bytes say (magic numbers), and the
- * name matters to an empty file alone. Concatenated gzip members and zstd frames are read through. A window over the
- * plain bytes is cut at line ends by ndjson_fill(): whole lines only. Source: FHIR Bulk Data
- * Access 2.0, "application/fhir+ndjson"; RFC 1952; RFC 8878.  Floor: codec. */
+ * name matters to an empty file alone. Concatenated gzip members and zstd frames are read through.
+ * A window over the plain bytes is cut at line ends by ndjson_fill(): whole lines only. Source:
+ * FHIR Bulk Data Access 2.0, "application/fhir+ndjson"; RFC 1952; RFC 8878.  Floor: codec. */
 #pragma once
 #include "base/buf.h"
 
@@ -18,8 +18,8 @@ struct byte_reader {
 struct unpack; /* one thread at a time */
 /* src is taken: closed by unpack_close, also when this call fails. */
 MUST_USE err_code unpack_open(struct byte_reader src, struct unpack **out, struct err *e);
-/* The same of a file, whose name ends in .gz or .zst where it is packed. One of those without a byte
- * is ERR_INVALID, as gzip and zstd have it: packed, even nothing is some bytes. */
+/* The same of a file, whose name ends in .gz or .zst where it is packed. One of those without a
+ * byte is ERR_INVALID, as gzip and zstd have it: packed, even nothing is some bytes. */
 MUST_USE err_code unpack_open_file(struct byte_reader src, sv name, struct unpack **out,
                                    struct err *e);
 /* Plain bytes. ERR_EOF at a clean end; ERR_INVALID for broken or cut-off compressed data; what the

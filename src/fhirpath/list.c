@@ -1,5 +1,6 @@
-/* list.c - lists of items that grow in the arena of a run, what each of them costs, what is asked of
- * a list that should be one item, and how a fault is told. Source: FHIRPath N1, 4.5 "Singleton evaluation". */
+/* list.c - lists of items that grow in the arena of a run, what each of them costs, what is asked
+ * of a list that should be one item, and how a fault is told.
+ * Source: FHIRPath N1, 4.5 "Singleton evaluation". */
 #include "fhirpath/fhirpath_private.h"
 
 err_code fp_steps(struct fp_cx *cx, uint64_t n, struct err *e)

@@ -108,6 +108,7 @@ static bool parse(sv text, struct arena *a, struct job_progress *out)
 
 void job_live_keep(struct job_run *run, const struct job_progress *p)
 {
+    CLEANUP(arena_free) struct arena *a = arena_new(64u << 10);
     CLEANUP_BUF struct buf b = BUF_INIT(LEASE_NOTE_MAX);
     struct err ignored;
     if (run->lease || run->job->kind != JOB_IMPORT)
@@ -118,7 +119,9 @@ void job_live_keep(struct job_run *run, const struct job_progress *p)
     further(&seen, p);
     /* without it, what was written before is shown after a restart */
     if (print(&seen, &b, &ignored) == ERR_OK)
-        IGNORE(job_run_note_put_unsynced(run, NOTE_PROGRESS, buf_sv(&b), &ignored));
+        IGNORE(job_put_unsynced(run->cfg->records, NULL,
+                                job_key_note(a, run->job->id, NOTE_PROGRESS), buf_sv(&b),
+                                &ignored));
 }
 
 /* As it was kept. Else *job is as it was. */
