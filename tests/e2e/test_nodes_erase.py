@@ -127,7 +127,7 @@ def test_an_erasure_does_not_wait_for_a_node_that_stands_still_while_it_loads(tm
             purge = job_of(a.fhir(store).post("Patient/p0-/$purge", None, content_type=None))
             told = ended(a, store, purge)
             assert (told["status"], told["summary"]) == ("COMPLETED", {"resources": 1 + EACH, "versions": 1 + EACH}), told
-            assert nowhere(nodes, 0)
+            assert postgres.stands_in(nodes.pg, nodes.database, "secret-p0-", "Markp0-") == []
             b.process.send_signal(signal.SIGCONT)
             # what it was loading is in vain, and it goes on
             assert b.import_all(store, "s3://input/y/")["JobStatus"] == "COMPLETED"

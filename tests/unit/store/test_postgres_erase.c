@@ -350,6 +350,31 @@ TEST(postgres_erase, does_not_wait_for_a_load_that_nobody_ends)
     end(st);
 }
 
+/* ANALYZE sees rows of before, and a VACUUM or autovacuum ends with one. */
+TEST(postgres_erase, waits_for_who_makes_statistics)
+{
+    (void)state;
+    struct store *st;
+    char conninfo[256], sql[128];
+    if (!begin(&st))
+        skip();
+    (void)pg_sql(uri, INSPECTION);
+    load(st, 2000, "p");
+    put(st, "p3");
+    (void)snprintf(conninfo, sizeof conninfo, "%.*s", (int)(strrchr(uri, '/') - uri), uri);
+    PGconn *c = PQconnectdb(conninfo);
+    PQclear(PQexec(c, "set vacuum_cost_delay = 20; set vacuum_cost_limit = 1"));
+    (void)snprintf(sql, sizeof sql, "vacuum (analyze) fl_%s.ids", strrchr(uri, '/') + 1);
+    assert_int_equal(PQsendQuery(c, sql), 1);
+    while (pg_sql(uri, "select count(*) from pg_stat_progress_analyze") == 0)
+        (void)usleep(1000);
+    erase(st, "p3");
+    finish(st);
+    assert_int_equal(tuples_with("versions", "mark-p3-"), 0);
+    PQfinish(c);
+    end(st);
+}
+
 /* A session that stands still in the middle of a COPY. */
 static PGconn *stands_still(const char *application, const char *table)
 {
@@ -458,6 +483,7 @@ int main(void)
         T(postgres_erase, of_one_version_leaves_the_others_and_their_numbers),
         T(postgres_erase, frees_the_id_for_a_new_resource),
         T(postgres_erase, waits_for_loads_and_for_who_reads),
+        T(postgres_erase, waits_for_who_makes_statistics),
         T(postgres_erase, does_not_wait_for_a_load_that_nobody_ends),
         T(postgres_erase, ends_nodes_that_stand_still_in_a_load_and_waits_for_other_programs),
         T(postgres_erase, random_histories_answer_as_the_oracle_does),

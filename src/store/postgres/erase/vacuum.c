@@ -60,13 +60,15 @@ err_code pg_xid(PGconn *c, char out[PG_XID_MAX], struct err *e)
     return ERR_OK;
 }
 
-/* VACUUM itself, of whichever process, keeps nothing. Of others' sessions a user may be told
+/* VACUUM itself, of whichever process, keeps nothing; ANALYZE does, and so does an autovacuum that
+ * has come to that. Of others' sessions a user may be told
  * nothing, unless he may see all (pg_read_all_stats). */
 static const char seen_sql[] =
-    "select 1 where exists (select 1 from pg_stat_activity where pid <> pg_backend_pid() and "
+    "select 1 where exists (select 1 from pg_stat_activity a where pid <> pg_backend_pid() and "
     "(datid "
     "is null or datid = (select oid from pg_database where datname = current_database())) and "
-    "backend_type <> 'autovacuum worker' and query not ilike 'vacuum%' and (age(backend_xmin) > "
+    "not exists (select from pg_stat_progress_vacuum v where v.pid = a.pid) and (age(backend_xmin) "
+    "> "
     "age($1::text::xid) or age(backend_xid) > age($1::text::xid))) or exists (select 1 from "
     "pg_prepared_xacts where database = current_database() and age(transaction) > "
     "age($1::text::xid)) or exists (select 1 from pg_replication_slots where age(xmin) > "
