@@ -295,7 +295,6 @@ static bool stays(struct running *running, err_code rc)
     struct job_engine *engine = running->engine;
     struct job_entry *entry = running->entry;
     pthread_mutex_lock(&engine->locked.lock);
-    entry->run = NULL;
     bool halted = rc == ERR_CANCELLED && entry->wish == KEEP_GOING;
     bool stay = halted && engine->locked.stop;
     /* another node goes on, or this one when the database is there again */
@@ -363,6 +362,10 @@ static bool run_held(struct start s)
     const bool ended = !stays(&running, rc) && finish(&running, rc);
     if (ended && running.ops->settle && running.run.store)
         running.ops->settle(&running.run);
+    /* its progress is shown until its last status is written */
+    pthread_mutex_lock(&s.engine->locked.lock);
+    s.entry->run = NULL;
+    pthread_mutex_unlock(&s.engine->locked.lock);
     store_registry_release(s.engine->cfg.stores, running.run.store);
     buf_done(&running.message);
     job_run_done(&running.run);
