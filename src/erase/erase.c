@@ -149,19 +149,6 @@ static err_code tell(struct erasure *x, struct buf *message, struct err *e)
 
 /* ---- a run ---- */
 
-/* What the counts come to until now. Of a run that fails as well as they can be had. */
-static err_code count(struct erasure *x, struct err *e)
-{
-    struct job_progress p = x->run->job->progress;
-    struct store_erased n = { x->n_soft, 0 };
-    if (!x->what.soft)
-        TRY(store_erased_get(x->run->store, sv_from(x->note), &n, e));
-    p.resources_erased = n.resources;
-    p.versions_erased = n.versions;
-    job_run_progress_set(x->run, &p);
-    return ERR_OK;
-}
-
 static err_code erase_all(struct erasure *x, struct arena *a, struct erase_company *company,
                           struct err *e)
 {
@@ -184,7 +171,7 @@ static void tell_failed(struct erasure *x, struct buf *message)
     if (x->what.soft)
         return;
     if (x->run->store)
-        IGNORE(count(x, NULL));
+        IGNORE(erase_count(x, NULL));
     IGNORE(
         buf_add(message,
                 SV_LIT("What was erased until then is in no answer any more and the next erasure "
@@ -212,6 +199,7 @@ static err_code run(struct job_run *run, job_status *status, struct buf *message
     struct erase_company company = { .n = 0 };
     char left[32];
     struct erasure x = { .run = run,
+                         .tells = true,
                          .patient = fhir_type_find(SV_LIT("Patient")),
                          .audit_event = fhir_type_find(SV_LIT("AuditEvent")) };
     err_code rc = ERR_OK;
@@ -231,7 +219,7 @@ static err_code run(struct job_run *run, job_status *status, struct buf *message
             tell_failed(&x, message);
         return rc;
     }
-    TRY(count(&x, e));
+    TRY(erase_count(&x, e));
     TRY(tell(&x, message, e));
     /* before any of the jobs says that it is done */
     return job_run_erase_forget(run, over_of(&x, left), company.ids, company.n, e);

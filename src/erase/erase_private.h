@@ -17,6 +17,8 @@ struct erasure {
     uint64_t t;      /* the commit as of which resources are chosen */
     char note[48];   /* of the data store: counts of what went */
     uint64_t n_soft; /* resources that are deleted */
+    bool tells;      /* what it comes to is this job's progress, and not one's that waits */
+    uint64_t told_us;
     fhir_type patient, audit_event;
 };
 
@@ -31,6 +33,10 @@ MUST_USE err_code erase_one(struct erasure *x, store_number number, uint64_t t, 
  *   gone  it is deleted now, by this run or by what came before it */
 MUST_USE err_code erase_soft(struct erasure *x, const struct store_version *v, bool *gone,
                              struct err *e);
+/* What the counts come to until now is the job's progress. */
+MUST_USE err_code erase_count(struct erasure *x, struct err *e);
+/* The same, now and then: something went. */
+MUST_USE err_code erase_tell(struct erasure *x, struct err *e);
 /* ERR_CANCELLED: the job is to stop. */
 MUST_USE err_code erase_goes_on(const struct erasure *x, struct err *e);
 /* Resources of a type with an entry of this reference parameter to a resource, in any version up to

@@ -1,11 +1,35 @@
 /* one.c - one resource goes, or is deleted; and those that refer to one are found. */
 #include "erase/erase_private.h"
 
-#define WAIT_MS 100u /* for what tells nobody when it is over */
+#include "base/clock.h"
+
+#define WAIT_MS 100u             /* for what tells nobody when it is over */
+#define TELL_US UINT64_C(250000) /* between two looks at the counts */
 
 err_code erase_goes_on(const struct erasure *x, struct err *e)
 {
     return job_run_should_stop(x->run) ? ERR(e, ERR_CANCELLED, "the job was stopped") : ERR_OK;
+}
+
+err_code erase_count(struct erasure *x, struct err *e)
+{
+    struct job_progress p = x->run->job->progress;
+    struct store_erased n = { x->n_soft, 0 };
+    if (!x->what.soft)
+        TRY(store_erased_get(x->run->store, sv_from(x->note), &n, e));
+    p.resources_erased = n.resources;
+    p.versions_erased = n.versions;
+    job_run_progress_set(x->run, &p);
+    return ERR_OK;
+}
+
+err_code erase_tell(struct erasure *x, struct err *e)
+{
+    const uint64_t now_us = clock_mono_us();
+    if (!x->tells || now_us - x->told_us < TELL_US)
+        return ERR_OK;
+    x->told_us = now_us;
+    return erase_count(x, e);
 }
 
 err_code erase_one(struct erasure *x, store_number number, uint64_t t, struct err *e)
@@ -20,8 +44,10 @@ err_code erase_one(struct erasure *x, store_number number, uint64_t t, struct er
          * state of it */
         if (rc == ERR_PRECONDITION)
             return ERR(e, ERR_CONFLICT, "The version is the current one: erase the whole resource");
+        if (rc == ERR_OK)
+            return erase_tell(x, e);
         if (rc != ERR_CONFLICT)
-            return rc == ERR_OK ? ERR_OK : err_pass(e, &why);
+            return err_pass(e, &why);
         job_run_pause(x->run, WAIT_MS);
     }
 }

@@ -139,6 +139,7 @@ static err_code select_type(struct erasure *x, struct err *e)
         bool gone = false;
         TRY(x->what.soft ? erase_soft(x, &v, &gone, e) : erase_one(x, v.number, 0, e));
         x->n_soft += gone;
+        TRY(erase_tell(x, e));
     }
     if (rc != ERR_EOF)
         return rc;

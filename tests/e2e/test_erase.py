@@ -52,6 +52,24 @@ def done(fhir, path, name):
     return status
 
 
+def shows_progress(fhir, type_, n):
+    """A soft deletion of so many: was it seen on its way? What it tells never goes back."""
+    job = job_of(fhir.post(f"{type_}/$bulk-delete", None, content_type=None))
+    seen = [0]
+    while True:
+        answer = fhir.get(f"$bulk-delete/{job}")
+        assert answer.status in (200, 429), answer.body
+        if answer.status == 200:
+            status = answer.json
+            assert ("progress" in status) == (status["status"] == "IN_PROGRESS") and ("summary" in status) == (status["status"] in FINAL)
+            if status["status"] in FINAL:
+                assert status["summary"] == {"resources": n, "versions": 0}
+                return any(0 < x < n for x in seen)
+            if "progress" in status:
+                assert seen[-1] <= status["progress"]["resources"] <= n
+                seen.append(status["progress"]["resources"])
+
+
 def patient(name, **more):
     return {"resourceType": "Patient", "id": name, "name": [{"family": f"Mark{name}"}], **more}
 
@@ -228,6 +246,17 @@ def test_bulk_delete_soft_and_hard_within_a_span(alone):
     server.stop()
     checked(server.data)
     server.start()
+
+
+def test_a_soft_deletion_of_many_shows_how_far_it_is(alone):
+    n = 3000
+    alone.put_object("s3://input/many/all.ndjson", "\n".join(json.dumps(observation(f"m{i}", "p", "x")) for i in range(n)))
+    for _ in range(20):
+        store = alone.create_store()
+        assert alone.import_all(store, "s3://input/many/")["JobStatus"] == "COMPLETED"
+        if shows_progress(alone.fhir(store), "Observation", n):
+            return
+    raise AssertionError("no progress was seen")
 
 
 @pytest.mark.files

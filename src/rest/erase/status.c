@@ -30,12 +30,13 @@ static void put_time(struct json_writer *w, const char *name, int64_t ms)
     json_kv_str(w, name, sv_make(when, sizeof when));
 }
 
-/* A job that has ended says what it came to. */
+/* A job that has ended says what it came to, and one that is under way how far it is. */
 static void put_summary(struct json_writer *w, const struct job *job)
 {
-    if (!job_status_is_final(job->status))
+    const bool over = job_status_is_final(job->status);
+    if (!over && job->status != JOB_IN_PROGRESS)
         return;
-    json_key(w, "summary");
+    json_key(w, over ? "summary" : "progress");
     json_obj(w);
     json_key(w, "resources");
     json_u64(w, job->progress.resources_erased);

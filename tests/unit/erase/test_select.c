@@ -233,6 +233,38 @@ TEST(erase, of_a_soft_kind_counts_what_is_deleted_however_often_it_begins)
     job_run_done(&run);
 }
 
+/* What the job shows when its first resource has gone, of three. */
+static uint64_t shown(const struct erase_what *what, bool tells)
+{
+    static const atomic_bool halt;
+    const struct job job = { .id = SV_LIT("0123456789abcdef0123456789abcdef") };
+    struct job_run run = { .store = st, .halt = &halt, .job = &job };
+    struct erasure x = { .run = &run, .what = *what, .t = last_of(st).t, .tells = tells };
+    (void)snprintf(x.note, sizeof x.note, "erase/%d%d", what->soft, tells);
+    job_run_init(&run);
+    OK(erase_select(&x, e));
+    const uint64_t n = run.live.progress.resources_erased;
+    job_run_done(&run);
+    return n;
+}
+
+TEST(erase, shows_how_far_it_is_while_it_is_under_way)
+{
+    (void)state;
+    const struct erase_what what = { ERASE_TYPE, type("Observation") },
+                            soft = { ERASE_TYPE, type("Patient"), .soft = true };
+    for (unsigned tells = 0; tells < 2; tells++) {
+        for (unsigned i = 0; i < 3; i++) {
+            const char id[] = { 'x', (char)('0' + i), 0 };
+            put("Observation", id, "");
+            put("Patient", id, "");
+        }
+        /* how many more a slow machine looks at; one that waits behind this job shows nothing */
+        assert_in_range(shown(&soft, tells), tells, tells ? 3 : 0);
+        assert_in_range(shown(&what, tells), tells, tells ? 3 : 0);
+    }
+}
+
 TEST(erase, that_is_to_stop_stops)
 {
     (void)state;
@@ -259,6 +291,7 @@ int main(void)
         EACH(of_audit_events_is_asked_for),
         EACH(that_goes_on_leaves_alone_what_took_the_free_id),
         EACH(of_a_type_keeps_to_its_span),
+        EACH(shows_how_far_it_is_while_it_is_under_way),
         EACH(of_a_soft_kind_counts_what_is_deleted_however_often_it_begins),
         EACH(that_is_to_stop_stops),
     };
