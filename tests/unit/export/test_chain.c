@@ -482,7 +482,7 @@ TEST(chain, a_copy_that_takes_every_increment_is_the_source_at_each_instant)
     struct store *st = fx_store(&f);
     bool long_form = test_is_long();
     uint64_t seed = clock_mono_us() | 1, until = clock_mono_us() + (long_form        ? 3600000000u
-                                                                    : TEST_SANITIZED ? 15000000u
+                                                                    : TEST_SANITIZED ? 8000000u
                                                                                      : 30000000u);
     const char *given = getenv("FHIRLAKE_SEED");
     if (given)
