@@ -5,6 +5,7 @@
 #include "auth/credentials.h"
 #include "base/clock.h"
 #include "base/file.h"
+#include "callout/callout.h"
 #include "codec/hash.h"
 #include "codec/instant.h"
 #include "codec/json.h"
@@ -129,6 +130,7 @@ struct incoming {
     CURL *easy;
     struct client_answer *answer;
     const int *into;
+    size_t head_bytes;
 };
 
 static size_t on_body(char *p, size_t size, size_t n, void *ctx)
@@ -142,10 +144,16 @@ static size_t on_body(char *p, size_t size, size_t n, void *ctx)
     return rc == ERR_OK ? bytes.len : 0;
 }
 
+/* Of heads and trailers. */
 static size_t on_header(char *p, size_t size, size_t n, void *ctx)
 {
-    struct client_answer *a = ctx;
+    struct incoming *in = ctx;
+    struct client_answer *a = in->answer;
     sv line = sv_make(p, size * n), name;
+    in->head_bytes += line.len;
+    /* libcurl keeps them all, and ends when it is told that fewer were taken */
+    if (in->head_bytes > CALLOUT_HEAD_MAX)
+        return 0;
     while (line.len && (line.ptr[line.len - 1] == '\n' || line.ptr[line.len - 1] == '\r'))
         line.len--;
     if (sv_find(line, ':') == line.len || !sv_cut(&line, ':', &name))
@@ -243,6 +251,7 @@ err_code client_run(struct client *client, const struct client_call *call,
         curl_easy_setopt(client->easy, CURLOPT_CUSTOMREQUEST, call->method);
         curl_easy_setopt(client->easy, CURLOPT_HTTPHEADER, list);
         curl_easy_setopt(client->easy, CURLOPT_NOSIGNAL, 1L);
+        curl_easy_setopt(client->easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
         if (ca && ca[0])
             curl_easy_setopt(client->easy, CURLOPT_CAINFO, ca);
         curl_easy_setopt(client->easy, CURLOPT_CONNECTTIMEOUT, 10L);
@@ -252,7 +261,7 @@ err_code client_run(struct client *client, const struct client_call *call,
         curl_easy_setopt(client->easy, CURLOPT_WRITEFUNCTION, on_body);
         curl_easy_setopt(client->easy, CURLOPT_WRITEDATA, &in);
         curl_easy_setopt(client->easy, CURLOPT_HEADERFUNCTION, on_header);
-        curl_easy_setopt(client->easy, CURLOPT_HEADERDATA, out);
+        curl_easy_setopt(client->easy, CURLOPT_HEADERDATA, &in);
         if (call->body.len || strcmp(call->method, "POST") == 0) {
             curl_easy_setopt(client->easy, CURLOPT_POSTFIELDS,
                              call->body.len ? call->body.ptr : "");

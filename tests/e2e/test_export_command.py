@@ -4,7 +4,9 @@ import os
 import pty
 import re
 import signal
+import socket
 import subprocess
+import threading
 
 import pytest
 
@@ -162,3 +164,24 @@ def test_cancel(server, world):
     assert followed.returncode == 3 and "CANCEL_COMPLETED" in followed.stderr
     for job in jobs[:-1]:
         assert server.wait_export(world, job)["JobStatus"] == "COMPLETED"
+
+
+def test_an_answer_whose_head_does_not_end_is_none():
+    """libcurl keeps trailers, however many there are, and no body moves meanwhile."""
+    lines = b"".join(b"X-%d: " % i + b"a" * 1000 + b"\r\n" for i in range(64))
+    with socket.create_server(("127.0.0.1", 0)) as peer:
+        def answer():
+            s = peer.accept()[0]
+            s.recv(65536)
+            s.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n")
+            try:
+                for _ in range(100):  # then it is silent
+                    s.sendall(lines)
+                s.recv(1)
+            except OSError:
+                pass
+
+        threading.Thread(target=answer, daemon=True).start()
+        got = run("export", "--endpoint", f"http://127.0.0.1:{peer.getsockname()[1]}", "--datastore", "0" * 32, "--output",
+                  "s3://output/x", env={"AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": "s"})
+    assert got.returncode == 1 and "no answer" in got.stderr, (got.returncode, got.stderr)
