@@ -203,10 +203,45 @@ static void redirect(struct s3_conn *conn, long status, struct s3_fault *out)
                    status, plain ? ", " : "", SV_FMT(plain ? region : SV_NONE));
 }
 
+/* Why a certificate was not taken, in our own words: the peer wrote what stands in it. The numbers
+ * are OpenSSL's, and other libraries say 0 alone. libcurl itself compares the name, after the rest.
+ * Source: OpenSSL, x509_vfy.h. */
+static const char *why_not_taken(struct s3_conn *conn)
+{
+    long why = 0;
+    const char *ssl = curl_version_info(CURLVERSION_NOW)->ssl_version;
+    if (ssl == NULL || strncmp(ssl, "OpenSSL", 7) != 0 ||
+        curl_easy_getinfo(conn->easy, CURLINFO_SSL_VERIFYRESULT, &why) != CURLE_OK)
+        return "it was not verified";
+    switch (why) {
+    case 0:
+    case 1: /* libcurl's own, until it has compared the name */
+    case 62:
+    case 64:
+        return "it is not for this host";
+    case 9:
+        return "it does not hold yet, or a clock is wrong";
+    case 10:
+        return "it has expired, or a clock is wrong";
+    case 18:
+    case 19:
+    case 20:
+    case 21:
+        return "no authority that is trusted here vouches for it";
+    case 26:
+        return "it is not one for servers";
+    default:
+        return "it was not verified";
+    }
+}
+
 static void of_curl(struct s3_conn *conn, struct s3_fault *out)
 {
     *out = (struct s3_fault){ .rc = ERR_PEER, .retry = true };
     (void)snprintf(out->what, sizeof out->what, "%s", curl_easy_strerror(conn->result));
+    if (conn->result == CURLE_PEER_FAILED_VERIFICATION)
+        (void)snprintf(out->what, sizeof out->what, "the peer's certificate is not taken: %s",
+                       why_not_taken(conn));
     switch ((int)conn->result) {
     case CURLE_OPERATION_TIMEDOUT:
         out->rc = ERR_TIMEOUT;

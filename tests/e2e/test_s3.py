@@ -2,6 +2,7 @@
 all of it that asks for no particular rights also meets MinIO, where `./dev minio` built it."""
 import hashlib
 import http.client
+import ipaddress
 import json
 import socket
 import ssl
@@ -15,9 +16,11 @@ import boto3
 import botocore.config
 import pytest
 from botocore.exceptions import ClientError
+from cryptography import x509
 
 from fhirlake import (KEY, ROLE, ROOT, Server, assert_same_resources, exact, patient, read_ndjson, run,
                       wait, wait_job, without_version)
+from pki import Authority
 from s3_peer import ACCOUNT, Peer
 
 pytestmark = pytest.mark.once
@@ -299,6 +302,39 @@ def test_a_stop_waits_for_no_peer_that_is_asked_before_a_job_exists(hostile, tmp
         hostile.ask("/_script", [])
         server.start()
         assert_no_jobs(server.client(), store)
+
+
+@pytest.mark.parametrize("what, why", [
+    ({"names": [x509.DNSName("example.com")]}, "not for this host"),
+    ({"names": [x509.DNSName("*.0.0.1")]}, "not for this host"),
+    ({"days": (-20, -1)}, "expired"), ({"days": (1, 20)}, "does not hold yet"),
+    ({"kind": "client", "names": [x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]}, "not one for servers"),
+    (None, "no authority"),
+], ids=str)
+def test_a_certificate_that_is_not_taken_is_told_with_its_reason_and_nothing_is_asked(tmp_path, what, why):
+    trusted, other = Authority(tmp_path, "trusted"), Authority(tmp_path, "other")
+    certificate, key = (other if what is None else trusted).issue("peer", **(what or {}))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    heard = []
+    with socket.create_server(("127.0.0.1", 0)) as peer:
+        def shake_hands():
+            while True:
+                try:
+                    heard.append(context.wrap_socket(peer.accept()[0], server_side=True).recv(1))
+                except ssl.SSLError:
+                    pass
+                except OSError:
+                    return
+
+        threading.Thread(target=shake_hands, daemon=True).start()
+        roles = roles_file(tmp_path, {"arn": ROLE, "allow": ["s3://bucket/*"],
+                                      "credentials": {"accessKeyId": "a", "secretAccessKey": "b"}})
+        with Server(tmp_path / "data", "--s3-endpoint", f"https://127.0.0.1:{peer.getsockname()[1]}", "--roles", roles,
+                    env={"SSL_CERT_FILE": str(trusted.ca)}) as server:
+            name, text = refused(server.start_export, server.create_store(), "s3://bucket/x")
+    assert name == "FailedDependencyException" and "certificate is not taken" in text and why in text, text
+    assert not any(heard)
 
 
 # ---- what works ----

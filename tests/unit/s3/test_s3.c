@@ -824,6 +824,7 @@ TEST(hostile, a_certificate_that_nobody_vouches_for_is_refused)
     assert_int_equal(s3_object_put(c, &small, &why), ERR_PEER);
     /* another try would not make it better */
     assert_null(strstr(why.msg, "attempts"));
+    assert_non_null(strstr(why.msg, "the peer's certificate is not taken"));
     s3_client_free(c);
     (void)setenv("SSL_CERT_FILE", ca, 1);
     OK(s3_client_new(&ep, give, &plain, NULL, &c, e));
