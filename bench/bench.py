@@ -6,7 +6,7 @@
              same bytes; its processor time; bytes on disk. The same of Synthea's patients, if FHIRLAKE_SYNTHEA names a folder of them
   export     an export job to a directory, digests included, against `cp -r` of the same files
   reuse      a second full export, after nothing, scattered changes and growth, against the first; processor time. In a
-             directory, and on MinIO where `./dev minio` built it
+             directory, and on MinIO where `./dev minio` built it; after nothing also on a peer that answers at once
   s3         an export job to an S3 sink, by plain HTTP and over TLS, against raw libcurl PUT of the same bytes; processor time
   ask        exports of a window in which 0.1 % changed, of a Group of 100 patients among 100,000, and of all patients,
              against a full one of the same million resources; wall and processor time
@@ -31,6 +31,7 @@
 
 Sizes: --gb 2 (about 5,600 patients per 2 GB). Warm page cache. Medians of --runs, pair by pair for ratios."""
 import argparse
+import contextlib
 import json
 import mmap
 import os
@@ -105,6 +106,11 @@ def job_seconds(job):
     return (job["EndTime"] - job["SubmitTime"]).total_seconds()
 
 
+def cpu_clock(pid):
+    """The same to the nanosecond, both together: CPUCLOCK_SCHED of another process."""
+    return time.clock_gettime(~pid << 3 | 2)
+
+
 def cpu_seconds(pid):
     """Of all threads so far: in the program, in the kernel."""
     ticks = open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()[11:13]
@@ -141,9 +147,9 @@ def read_through(path):
             pass
 
 
-def spread(values, scale=1.0, unit=""):
+def spread(values, scale=1.0, unit="", digits=2):
     low, mid, high = min(values) * scale, statistics.median(values) * scale, max(values) * scale
-    return f"{low:,.2f} / {mid:,.2f} / {high:,.2f}{unit}"
+    return f"{low:,.{digits}f} / {mid:,.{digits}f} / {high:,.{digits}f}{unit}"
 
 
 def memory_kib(pid, field):
@@ -345,15 +351,40 @@ class Bench:
         options = ("--sync-objects", "no", "--export-reuse", "yes", "--account-id", s3_peer.ACCOUNT)
         server = self.filled(*options)
         self.rest(server)
+        self.reuse_at_once(options)
+        server = self.start_server(*options)
+        self.rest(server)
         self.reuse_in("directory", server)
         if not (ROOT / ".deps" / "minio").exists():
             print("    ./dev minio builds an S3 server, for the same there")
             return
         peer = s3_peer.Peer("minio")
         try:
-            self.reuse_in("MinIO", self.start_server(*options, *peer.options(), env=peer.env()), peer)
+            server = self.start_server(*options, *peer.options(), env=peer.env())
+            self.rest(server)
+            self.reuse_in("MinIO", server, peer)
         finally:
             peer.stop()
+
+    def reuse_at_once(self, options):
+        """On a peer that makes a copy at once: what the program itself takes."""
+        with self.blackhole() as more:
+            server = self.start_server(*options, *more)
+            pid, spent = server.process.pid, []
+            for _ in range(10):
+                before = cpu_clock(pid)
+                job = server.export_all(self.store, "s3://bucket/reuse")
+                assert job["JobStatus"] == "COMPLETED", job
+                spent.append(cpu_clock(pid) - before)
+                if len(spent) == 1:
+                    self.rest(server)
+            n, total, of = map(int, re.findall(r"export_reused .* objects=(\d+) bytes=(\d+) of_objects=(\d+)", server.log_text())[-1])
+            assert n == of
+            row("a peer that answers at once, first full export: processor s/GB", f"{spent[0] / total * 1e9:.3f}",
+                f"{of} objects, {total / 1e9:.2f} GB")
+            again = [s / total * 1e9 for s in spent[1:]]
+            of_first = [s * total / 1e9 / spent[0] for s in again]
+            row("... again, nothing changed, nine times", spread(again, digits=3), f"of the first: {spread(of_first, digits=3)}")
 
     def reuse_in(self, place, server, peer=None):
         fhir = server.fhir(self.store)
@@ -372,10 +403,10 @@ class Bench:
 
         def export(what):
             nonlocal first
-            before = cpu_seconds(server.process.pid)
+            before = cpu_clock(server.process.pid)
             job = server.export_all(self.store, out, **to)
             assert job["JobStatus"] == "COMPLETED", job
-            spent = sum(cpu_seconds(server.process.pid)) - sum(before)
+            spent = cpu_clock(server.process.pid) - before
             made.append(job["OutputDataConfig"]["S3Configuration"]["S3Uri"])
             manifest = made[-1].rstrip("/") + "/manifest.json"
             text = peer.get(manifest.removeprefix(f"s3://{peer.bucket}/")) if peer else server.folder(manifest).read_bytes()
@@ -475,21 +506,28 @@ class Bench:
                            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         return [str(cert), str(key)]
 
-    def s3_exports(self, pace, tls):
-        """Exports to a peer that throws bodies away, each connection at most at so many MB/s (0: as fast as it goes):
-        MB/s, processor seconds per GB, raw PUTs over two connections in MB/s (of an unlimited peer),
-        peak memory over idle in MiB."""
-        files = self.certificate() if tls else []
-        sink = subprocess.Popen([BIN / "bench" / "s3_blackhole", "0", str(pace), *files], stdin=subprocess.PIPE,
+    @contextlib.contextmanager
+    def blackhole(self, pace="0", *files):
+        """An S3 peer that throws bodies away, over TLS where there are files of a certificate: options of a server for it."""
+        sink = subprocess.Popen([BIN / "bench" / "s3_blackhole", "0", pace, *files], stdin=subprocess.PIPE,
                                 stdout=subprocess.PIPE, text=True)
-        url = f"{'https' if tls else 'http'}://127.0.0.1:{sink.stdout.readline().split()[-1]}"
+        url = f"{'https' if files else 'http'}://127.0.0.1:{sink.stdout.readline().split()[-1]}"
         roles = self.work / "roles.json"
         roles.write_text('{"roles":[{"arn":"%s","allow":["s3://bucket/*"],"credentials":{"accessKeyId":"a",'
                          '"secretAccessKey":"b"}}]}' % fhirlake.ROLE)
         roles.chmod(0o600)  # else the server does not start
         try:
-            server = self.start_server("--s3-endpoint", url, "--roles", str(roles),
-                                       env={"SSL_CERT_FILE": files[0]} if tls else None)
+            yield ["--s3-endpoint", url, "--roles", str(roles)]
+        finally:
+            sink.kill()
+
+    def s3_exports(self, pace, tls):
+        """Exports to a peer that throws bodies away, each connection at most at so many MB/s (0: as fast as it goes):
+        MB/s, processor seconds per GB, raw PUTs over two connections in MB/s (of an unlimited peer),
+        peak memory over idle in MiB."""
+        files = self.certificate() if tls else []
+        with self.blackhole(str(pace), *files) as options:
+            server = self.start_server(*options, env={"SSL_CERT_FILE": files[0]} if tls else None)
             exports, ours, raws = [], [], []
             pid = server.process.pid
             idle = memory_kib(pid, "VmRSS")
@@ -510,8 +548,6 @@ class Bench:
                     both = raw[raw.index("2 connections"):]
                     raws.append(float(re.search(r"raw libcurl PUT +([0-9]+) MB/s", both).group(1)))
             return exports, ours, raws, (memory_kib(pid, "VmHWM") - idle) / 1024
-        finally:
-            sink.kill()
 
     def s3(self):
         self.rest(self.filled())

@@ -9,8 +9,9 @@
  * than a real one does.
  * With a number no connection's bodies come faster than that many MB/s, which is how S3 itself is
  * met: fast by connections, not by one. A checksum behind a body is repeated in the answer, and not
- * verified. HEAD says that the bucket is there, listings are empty,
- * multipart uploads begin and complete. */
+ * verified. HEAD says that the bucket is there, multipart uploads begin and complete. Of an object
+ * its size is remembered, and the SHA-256 that its PUT was signed with: so it is listed, and a copy
+ * of it is made at once. */
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -65,40 +66,122 @@ static void pace(double since_us, uint64_t bytes)
         (void)usleep((useconds_t)ahead_us);
 }
 
-/* Sizes by path, so that HEAD tells what PUT brought. */
-#define SIZES (1u << 16)
+/* What PUT brought, by path: /bucket/key. */
+#define OBJECTS  (1u << 16)
+#define HEX_LEN  64
+#define LIST_MAX 1000u
+struct object {
+    char *path; /* NULL: a free row */
+    uint64_t bytes;
+    char sha256[HEX_LEN + 1]; /* empty: nobody has said it */
+};
 static struct {
     pthread_mutex_t lock;
-    struct {
-        uint64_t hash, bytes;
-    } rows[SIZES];
-} sizes = { .lock = PTHREAD_MUTEX_INITIALIZER };
+    struct object rows[OBJECTS];
+} objects = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
-/* The request's path as a number; never 0. */
-static uint64_t path_hash(const char *line)
+static struct object *row_locked(const char *path)
 {
     uint64_t h = 1469598103934665603u;
-    const char *p = strchr(line, ' ');
-    for (p = p ? p + 1 : line; *p && *p != ' '; p++)
+    for (const char *p = path; *p; p++)
         h = (h ^ (unsigned char)*p) * 1099511628211u;
-    return h ? h : 1;
+    size_t i = h % OBJECTS;
+    while (objects.rows[i].path && strcmp(objects.rows[i].path, path) != 0)
+        i = (i + 1) % OBJECTS;
+    return &objects.rows[i];
 }
 
-/* Remember (put) or look up; 0 when it is not there. */
-static uint64_t size_of(const char *line, bool put, uint64_t bytes)
+static struct object object_of(const char *path)
 {
-    uint64_t h = path_hash(line), found = 0;
-    pthread_mutex_lock(&sizes.lock);
-    size_t i = h % SIZES;
-    while (sizes.rows[i].hash && sizes.rows[i].hash != h)
-        i = (i + 1) % SIZES;
-    if (put) {
-        sizes.rows[i].hash = h;
-        sizes.rows[i].bytes = bytes;
-    }
-    found = sizes.rows[i].hash ? sizes.rows[i].bytes : 0;
-    pthread_mutex_unlock(&sizes.lock);
+    pthread_mutex_lock(&objects.lock);
+    struct object found = *row_locked(path);
+    pthread_mutex_unlock(&objects.lock);
     return found;
+}
+
+static void object_put(const char *path, uint64_t bytes, const char *sha256)
+{
+    pthread_mutex_lock(&objects.lock);
+    struct object *o = row_locked(path);
+    if (o->path == NULL && (o->path = strdup(path)) == NULL)
+        abort();
+    o->bytes = bytes;
+    (void)snprintf(o->sha256, sizeof o->sha256, "%s", strlen(sha256) == HEX_LEN ? sha256 : "");
+    pthread_mutex_unlock(&objects.lock);
+}
+
+/* Of a request's head, without the blanks around it; empty: there is none, or it is longer. */
+static void header_of(const char *head, const char *name, char *out, size_t cap)
+{
+    size_t len = strlen(name), n;
+    out[0] = 0;
+    for (const char *p = strchr(head, '\n'); p && p[1] != '\r'; p = strchr(p + 1, '\n')) {
+        if (strncasecmp(p + 1, name, len) != 0 || p[1 + len] != ':')
+            continue;
+        p += len + 2;
+        p += strspn(p, " ");
+        n = strcspn(p, "\r\n");
+        if (n < cap) {
+            memcpy(out, p, n);
+            out[n] = 0;
+        }
+        return;
+    }
+}
+
+/* The objects of /bucket?...&prefix=... */
+static char *listing(const char *path)
+{
+    char below[2048] = "", *text = NULL;
+    size_t len, n = 0, bucket = strcspn(path, "?");
+    unsigned c;
+    const char *p = strstr(path, "prefix=");
+    FILE *f = open_memstream(&text, &len);
+    if (f == NULL)
+        abort();
+    bucket -= bucket && path[bucket - 1] == '/';
+    n = (size_t)snprintf(below, sizeof below, "%.*s/", (int)(bucket < 256 ? bucket : 256), path);
+    for (p = p ? p + 7 : ""; *p && *p != '&' && n + 1 < sizeof below; below[n++] = (char)c)
+        if (*p == '%' && sscanf(p, "%%%2x", &c) == 1)
+            p += 3;
+        else
+            c = (unsigned char)*p++;
+    below[n] = 0;
+    (void)fputs("<ListBucketResult><IsTruncated>false</IsTruncated>", f);
+    pthread_mutex_lock(&objects.lock);
+    for (size_t i = 0, met = 0; i < OBJECTS && met < LIST_MAX; i++) {
+        const struct object *o = &objects.rows[i];
+        if (o->path == NULL || strncmp(o->path, below, n) != 0)
+            continue;
+        (void)fprintf(f, "<Contents><Key>%s</Key><Size>%llu</Size></Contents>",
+                      o->path + bucket + 1, (unsigned long long)o->bytes);
+        met++;
+    }
+    pthread_mutex_unlock(&objects.lock);
+    (void)fputs("</ListBucketResult>", f);
+    (void)fclose(f);
+    return text;
+}
+
+/* An object made of another one. NULL: that is not there. */
+static const char *copy(const char *path, const char *source, char *out, size_t cap)
+{
+    char from[2049], sum[HEX_LEN];
+    unsigned char raw[HEX_LEN / 2];
+    (void)snprintf(from, sizeof from, "/%s", source);
+    const struct object o = object_of(from);
+    if (o.path == NULL)
+        return NULL;
+    for (size_t i = 0; i < sizeof raw; i++)
+        if (o.sha256[0] == 0 || sscanf(o.sha256 + i * 2, "%2hhx", &raw[i]) != 1)
+            return NULL;
+    object_put(path, o.bytes, o.sha256);
+    (void)EVP_EncodeBlock((unsigned char *)sum, raw, sizeof raw);
+    (void)snprintf(out, cap,
+                   "<CopyObjectResult><ETag>x</ETag><ChecksumSHA256>%s</ChecksumSHA256>"
+                   "</CopyObjectResult>",
+                   sum);
+    return out;
 }
 
 static bool send_all(struct client *c, const char *text)
@@ -117,33 +200,40 @@ static bool send_all(struct client *c, const char *text)
 /* trailer: "name:value", or empty. */
 static bool answer(struct client *c, const char *head, uint64_t body_bytes, const char *trailer)
 {
-    char line[256] = "", out[1024];
-    const char *end = memchr(head, '\r', 250);
-    if (end == NULL)
-        end = head + strnlen(head, 250);
-    memcpy(line, head, (size_t)(end - head));
-    const char *body = "", *status = "200 OK";
+    char path[2048], source[2048], sha256[HEX_LEN + 1], made[256], *out, *list = NULL;
+    const char *body = "", *status = "200 OK", *at = strchr(head, ' ');
     uint64_t length = 0;
-    if (strncmp(line, "PUT", 3) == 0)
-        /* remembered for HEAD */
-        (void)size_of(line, true, body_bytes);
-    else if (strncmp(line, "HEAD", 4) == 0)
-        length = size_of(line, false, 0);
-    if (strncmp(line, "DELETE", 6) == 0)
+    (void)snprintf(path, sizeof path, "%.*s", at ? (int)strcspn(at + 1, " \r") : 0,
+                   at ? at + 1 : "");
+    header_of(head, "x-amz-copy-source", source, sizeof source);
+    header_of(head, "x-amz-content-sha256", sha256, sizeof sha256);
+    if (strncmp(head, "DELETE", 6) == 0)
         return send_all(c, "HTTP/1.1 204 No Content\r\n\r\n");
-    if (strncmp(line, "POST", 4) == 0)
-        body = strstr(line, "uploads") ? "<InitiateMultipartUploadResult><UploadId>u</UploadId>"
+    if (strncmp(head, "PUT", 3) == 0 && source[0]) {
+        body = copy(path, source, made, sizeof made);
+        status = body ? status : "404 Not Found";
+        body = body ? body : "<Error><Code>NoSuchKey</Code></Error>";
+    } else if (strncmp(head, "PUT", 3) == 0)
+        object_put(path, body_bytes, sha256);
+    else if (strncmp(head, "HEAD", 4) == 0)
+        length = object_of(path).bytes;
+    else if (strncmp(head, "POST", 4) == 0)
+        body = strstr(path, "uploads") ? "<InitiateMultipartUploadResult><UploadId>u</UploadId>"
                                          "</InitiateMultipartUploadResult>"
                                        : "<CompleteMultipartUploadResult><ETag>x</ETag>"
                                          "</CompleteMultipartUploadResult>";
-    else if (strncmp(line, "GET", 3) == 0)
-        body = "<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>";
-    (void)snprintf(out, sizeof out,
-                   "HTTP/1.1 %s\r\nETag: \"0123456789abcdef0123456789abcdef\"\r\n"
-                   "%s%sContent-Length: %llu\r\n\r\n%s",
-                   status, trailer, trailer[0] ? "\r\n" : "",
-                   (unsigned long long)(length ? length : strlen(body)), body);
-    return send_all(c, out);
+    else if (strncmp(head, "GET", 3) == 0)
+        body = list = listing(path);
+    if (asprintf(&out,
+                 "HTTP/1.1 %s\r\nETag: \"0123456789abcdef0123456789abcdef\"\r\n"
+                 "%s%sContent-Length: %llu\r\n\r\n%s",
+                 status, trailer, trailer[0] ? "\r\n" : "",
+                 (unsigned long long)(length ? length : strlen(body)), body) < 0)
+        abort();
+    const bool sent = send_all(c, out);
+    free(out);
+    free(list);
+    return sent;
 }
 
 static uint64_t content_length(const char *head)
