@@ -3,11 +3,11 @@
  * The multi handle is driven here. It waits for the peer in slices, because a cancel is a flag that
  * no event comes with; so a cancel is seen soon, and a peer without any progress is given up after
  * timeout_ms. So is one whose answer does not end. The first slice is of 50 ms. While the peer is
- * silent, as it is while it copies an object, each is twice the one before, up to 400 ms: eight
- * connections that wake up twenty times a second cost more than what they ask for. A reader takes
- * an answer piece by piece: the write callback pauses the transfer while the window is full. The
- * multi handle keeps the TCP connection between calls. Each call into libcurl is a turn of a
- * callout, which ends it. */
+ * silent each is twice the one before, up to 400 ms, and a request that sends nothing but its head
+ * begins with that: eight connections that wake up twenty times a second, while the peer copies
+ * objects, cost more than what they ask for. A reader takes an answer piece by piece: the write
+ * callback pauses the transfer while the window is full. The multi handle keeps the TCP connection
+ * between calls. Each call into libcurl is a turn of a callout, which ends it. */
 #include "s3/s3_private.h"
 
 #include "base/clock.h"
@@ -139,6 +139,7 @@ void s3_conn_start(struct s3_conn *conn, const struct s3_wire *w)
         IGNORE(buf_reserve(&conn->answer, w->max_answer, &never));
     }
     conn->stream = w->stream;
+    conn->awaits = !w->stream && (w->body == NULL || s3_body_wire_bytes(w->body) == 0);
     conn->paused = conn->overflow = conn->done = false;
     conn->window_from = conn->window_to = 0;
     conn->body = w->body;
@@ -183,7 +184,7 @@ void s3_conn_start(struct s3_conn *conn, const struct s3_wire *w)
 void s3_conn_touch(struct s3_conn *conn)
 {
     conn->moved_at_us = clock_mono_us();
-    conn->slice_ms = CONN_SLICE_MS;
+    conn->slice_ms = conn->awaits ? CONN_SLICE_MAX : CONN_SLICE_MS;
 }
 
 static curl_off_t sent(struct s3_conn *conn)

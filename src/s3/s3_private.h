@@ -123,6 +123,7 @@ struct s3_conn {
     struct callout *callout;
     const struct s3_client *client;
     bool attached, stream, paused, overflow, done;
+    bool awaits; /* nothing but the answer's bytes will move */
     struct s3_body *body;
     const struct curl_slist *sent; /* headers of the request, until it is stopped; borrowed */
     struct buf answer;

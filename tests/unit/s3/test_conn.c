@@ -342,6 +342,7 @@ TEST(conn, while_nothing_moves_the_waits_become_longer)
     struct s3_conn *conn = s3_conn_new(&client);
     struct s3_wire w = wire("GET");
     s3_conn_start(conn, &w);
+    const unsigned of_head = conn->slice_ms;
     hear(conn, "\r\n\r\n");
     unsigned n = 0;
     /* a starved machine only makes it fewer */
@@ -358,7 +359,20 @@ TEST(conn, while_nothing_moves_the_waits_become_longer)
     for (curl_off_t had = conn->moved; conn->moved == had;)
         assert_int_equal(s3_conn_step(conn), CONN_RUNNING);
     assert_true(conn->slice_ms <= before);
+    /* while bytes are to move, a cancel is seen soon */
+    w.stream = true;
+    s3_conn_start(conn, &w);
+    const unsigned of_stream = conn->slice_ms;
+    struct s3_body body;
+    sv text = SV_LIT("hello");
+    s3_body_init(&body, &text, 1, S3_CHECKSUM_NONE);
+    w = wire("PUT");
+    w.body = &body;
+    w.has_body = true;
+    s3_conn_start(conn, &w);
+    assert_true(of_stream < of_head && conn->slice_ms < of_head);
     s3_conn_free(conn);
+    s3_body_done(&body);
 }
 
 /* A server may say little while it works, but not for ever. */
