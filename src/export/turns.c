@@ -28,7 +28,7 @@
 #define TRIM_BYTES (256u << 20) /* written by a turn */
 
 #define LEAVING_MAX \
-    16u /* each has an object on its way, or a few; the sink lets fewer of them go at a time */
+    32u /* each has an object on its way, or a few; the sink lets fewer of them go at a time */
 
 struct todo {
     size_t range;
@@ -181,8 +181,12 @@ static void settle(struct turn *turn, struct track *l, err_code rc, struct err *
     if (rc == ERR_OK)
         return;
     if (rc == ERR_EOF) {
-        if (turn->n_leaving == LEAVING_MAX)
-            finish(turn, 0);
+        if (turn->n_leaving == LEAVING_MAX) {
+            /* in the midst, so that half of them have arrived by then, and a worker is woken once
+             * for many */
+            finish(turn, LEAVING_MAX / 2);
+            finish_arrived(turn);
+        }
         turn->leaving[turn->n_leaving++] = (struct leaving){ l->todo, l->at };
         l->at = NULL;
         l->busy = false;

@@ -2,11 +2,16 @@
  *
  * A sink's threads, SENDERS at most and made as they are needed, take the files in the order in
  * which they were given. Copies that the peer makes go the same way. A writer that is ahead by
- * SENDERS objects waits: so many connections are busy. So does one that is ahead by most_bytes: so
- * much is held in memory. One object may be larger. */
+ * SENDERS files waits: so many connections are busy. So does one that is ahead by most_bytes: so
+ * much is held in memory. One object may be larger.
+ *
+ * A copy holds nothing, and costs so little that being woken for it would cost as much. So more of
+ * them may wait in the queue, whoever is ahead of them by COPIES is woken when half of them are
+ * over, and nobody is woken by what he does not wait for. */
 #include "sink/sink_private.h"
 
 #define SENDERS 8u
+#define COPIES  64u /* on their way */
 
 struct sink_sending {
     struct sink_senders *of; /* NULL: it was over at once */
@@ -14,7 +19,9 @@ struct sink_sending {
     struct s3_copying *copying;
     struct sink_sending *next; /* in the queue */
     size_t held;               /* bytes of memory until it is over */
-    bool over;
+    bool copies;
+    bool waited; /* somebody waits until it is over */
+    atomic_bool over;
     struct sink_object object; /* once it is over */
     struct sink_mark mark;
     err_code rc;
@@ -23,10 +30,12 @@ struct sink_sending {
 
 struct sink_senders {
     pthread_mutex_t lock;
-    pthread_cond_t given, ended; /* to the threads; by the threads */
+    pthread_cond_t given; /* to the threads */
+    pthread_cond_t ended; /* by the threads: what is waited for is over, or there is room again */
     struct sink_sending *first, **last;
-    unsigned n_on_their_way; /* in the queue or with a thread */
-    size_t n_held;           /* bytes of them */
+    unsigned n_files, n_copies;             /* on their way: in the queue or with a thread */
+    unsigned files_waiting, copies_waiting; /* writers that are ahead */
+    size_t n_held;                          /* bytes of the files */
     size_t most_bytes;
     unsigned n_queued;
     unsigned n_idle, n_threads; /* idle: also those that were woken and do not run yet */
@@ -63,6 +72,30 @@ void sink_senders_free(struct sink_senders *x)
     free(x);
 }
 
+static bool has_room_locked(const struct sink_senders *x, const struct sink_sending *sending)
+{
+    if (sending->copies)
+        return x->n_copies < COPIES;
+    return x->n_files < SENDERS && (x->n_files == 0 || x->n_held + sending->held <= x->most_bytes);
+}
+
+/* Whoever has waited for it may free it behind this. */
+static void end_locked(struct sink_senders *x, struct sink_sending *sending)
+{
+    bool wakes = sending->waited;
+    if (sending->copies) {
+        x->n_copies--;
+        wakes = wakes || (x->copies_waiting && x->n_copies <= COPIES / 2);
+    } else {
+        x->n_files--;
+        x->n_held -= sending->held;
+        wakes = wakes || x->files_waiting;
+    }
+    atomic_store_explicit(&sending->over, true, memory_order_release);
+    if (wakes)
+        pthread_cond_broadcast(&x->ended);
+}
+
 static void *send_all(void *ctx)
 {
     struct sink_senders *x = ctx;
@@ -90,10 +123,7 @@ static void *send_all(void *ctx)
         sending->file = NULL;
         sending->copying = NULL;
         pthread_mutex_lock(&x->lock);
-        sending->over = true;
-        x->n_on_their_way--;
-        x->n_held -= sending->held;
-        pthread_cond_broadcast(&x->ended);
+        end_locked(x, sending);
     }
     pthread_mutex_unlock(&x->lock);
     return NULL;
@@ -105,7 +135,7 @@ struct sink_sending *sink_sending_ended(const struct sink_object *object,
     struct sink_sending *sending = calloc(1, sizeof *sending);
     if (sending == NULL)
         abort();
-    sending->over = true;
+    atomic_store_explicit(&sending->over, true, memory_order_relaxed);
     sending->object = *object;
     sending->mark = *mark;
     return sending;
@@ -121,11 +151,15 @@ struct sink_sending *sink_senders_give(struct sink_senders *x, struct s3_file *f
     sending->file = file;
     sending->copying = copying;
     sending->held = file ? s3_file_held(file) : 0;
+    sending->copies = copying != NULL;
     pthread_mutex_lock(&x->lock);
-    while (x->n_on_their_way >= SENDERS ||
-           (x->n_on_their_way && x->n_held + sending->held > x->most_bytes))
+    unsigned *waiting = copying ? &x->copies_waiting : &x->files_waiting;
+    while (!has_room_locked(x, sending)) {
+        ++*waiting;
         (void)pthread_cond_wait(&x->ended, &x->lock);
-    x->n_on_their_way++;
+        --*waiting;
+    }
+    ++*(copying ? &x->n_copies : &x->n_files);
     x->n_held += sending->held;
     *x->last = sending;
     x->last = &sending->next;
@@ -143,12 +177,7 @@ struct sink_sending *sink_senders_give(struct sink_senders *x, struct s3_file *f
 
 bool sink_sending_is_over(const struct sink_sending *sending)
 {
-    if (sending->of == NULL)
-        return sending->over;
-    pthread_mutex_lock(&sending->of->lock);
-    bool over = sending->over;
-    pthread_mutex_unlock(&sending->of->lock);
-    return over;
+    return atomic_load_explicit(&sending->over, memory_order_acquire);
 }
 
 err_code sink_sending_wait(struct sink_sending **sp, struct sink_object *object,
@@ -157,8 +186,10 @@ err_code sink_sending_wait(struct sink_sending **sp, struct sink_object *object,
     struct sink_sending *s = *sp;
     *sp = NULL;
     if (s->of) {
+        /* also of what is over: then its thread has let go of it */
         pthread_mutex_lock(&s->of->lock);
-        while (!s->over)
+        s->waited = true;
+        while (!sink_sending_is_over(s))
             (void)pthread_cond_wait(&s->of->ended, &s->of->lock);
         pthread_mutex_unlock(&s->of->lock);
     }

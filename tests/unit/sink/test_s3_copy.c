@@ -240,6 +240,57 @@ static void moto_room(struct room *r)
     make(r, &cfg, uri, peer_text(&moto, "role"), peer_text(&moto, "kms_key"));
 }
 
+/* More than wait in the queue, by two writers, and each is waited for out of turn. */
+#define MANY 150u
+
+static void *copy_many(void *ctx)
+{
+    struct room *r = ctx;
+    static atomic_uint writers;
+    const unsigned writer = atomic_fetch_add(&writers, 1);
+    struct sink_earlier from = { SV_NONE, SV_LIT("p/earlier/a b+c"), sink_mark_sv(&r->mark),
+                                 r->object };
+    struct sink_sending *s[MANY];
+    uint64_t bytes;
+    char name[32];
+    for (unsigned i = 0; i < MANY; i++) {
+        (void)snprintf(name, sizeof name, "many/%u-%u", writer, i);
+        if (i % 10 == 9) {
+            /* a file between them */
+            struct sink_file *f;
+            OK(sink_file_create(r->sink, sv_from(name), TYPE, 1 << 20, &f, e));
+            OK(sink_file_write(f, TEXT, e));
+            OK(sink_file_send(&f, &bytes, &s[i], e));
+        } else
+            OK(sink_copy_send(r->sink, &from, sv_from(name), TYPE, &s[i], e));
+    }
+    for (unsigned i = 0; i < MANY; i++)
+        OK(sink_sending_wait(&s[(i * 67) % MANY], NULL, NULL, e));
+    return NULL;
+}
+
+TEST(hostile, copies_and_files_of_two_writers_all_arrive)
+{
+    NEED(has_bad);
+    struct room r;
+    pthread_t threads[2];
+    bad_room(&r);
+    script("[]");
+    for (unsigned i = 0; i < 2; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, copy_many, &r), 0);
+    for (unsigned i = 0; i < 2; i++)
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+    for (unsigned writer = 0; writer < 2; writer++)
+        for (unsigned i = 0; i < MANY; i++) {
+            char name[32];
+            uint64_t bytes = 0;
+            (void)snprintf(name, sizeof name, "many/%u-%u", writer, i);
+            OK(sink_stat(r.sink, sv_from(name), &bytes, e));
+            assert_int_equal(bytes, TEXT.len);
+        }
+    done(&r);
+}
+
 TEST(moto, a_copy_has_the_bytes_and_a_changed_object_is_refused)
 {
     NEED(has_moto);
@@ -273,6 +324,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(hostile, a_copy_asks_for_the_earlier_one_its_digest_and_our_key),
         T(hostile, whatever_is_not_the_right_copy_is_refused_and_taken_away),
+        T(hostile, copies_and_files_of_two_writers_all_arrive),
         T(moto, a_copy_has_the_bytes_and_a_changed_object_is_refused),
     };
     has_bad = peer_start(&bad, "hostile_s3.py");
