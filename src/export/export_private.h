@@ -142,7 +142,8 @@ struct export_item {
     size_t first, last;
     /* note of an earlier export's range, of which this one can be made; NULL: it is written */
     yyjson_val *earlier;
-    bool check; /* it is written, and compared with the note */
+    bool check;   /* the note is compared with what the data store gives */
+    bool checked; /* it was, by this run */
 };
 #define EXPORT_PLAN_MAX (256u << 20)
 struct export_plan {
@@ -172,7 +173,8 @@ struct export_job {
     struct export_share *share; /* NULL: no other node takes ranges */
     struct {
         pthread_mutex_t lock;
-        size_t next_range; /* that nobody has taken */
+        size_t next_check; /* item that is to be checked and that nobody has taken */
+        size_t next_range; /* the same of all others */
         err_code rc;       /* first failure of a range */
         struct err err;
         struct job_progress progress;

@@ -97,6 +97,11 @@ static err_code write_block(struct export_range *g, sv bytes, struct err *e)
 {
     uint64_t n = newlines_count(bytes);
     g->newlines += n;
+    if (g->checks) {
+        TRY(sink_file_write(g->file, bytes, e));
+        pass_block(g, bytes.len);
+        return ERR_OK;
+    }
     if (g->deletions != DELETIONS_WRITTEN) {
         g->told_lines += n - (uint64_t)g->new_heads;
         g->told_bytes += bytes.len;
@@ -269,9 +274,10 @@ err_code export_range_open(struct export_job *export, size_t range, struct buf *
     if (g->blocks && (g->types = arena_calloc(g->a, fhir_n_types() + 1, sizeof *g->types)) == NULL)
         return arena_oom(g->a, e);
     const struct export_item *item = &export->plan.items[range];
-    TRY(item->earlier && !item->check && export_may_copy(export)
-            ? range_copy_begin(g, e)
-            : export_feed_open(export, item, &g->from, e));
+    const bool copies = item->earlier && export_may_copy(export);
+    g->checks = copies && item->check && !item->checked;
+    TRY(copies && !g->checks ? range_copy_begin(g, e)
+                             : export_feed_open(export, item, &g->from, e));
     *out = g;
     g = NULL;
     return ERR_OK;
@@ -349,8 +355,11 @@ static err_code end_round(struct export_range *g, struct err *e)
     export_feed_free(g->from);
     g->from = NULL;
     g->phase = again ? RANGE_FILLS : RANGE_OVER;
-    if (!again)
+    if (!again) {
+        if (g->checks)
+            TRY(range_check_end(g, e));
         return ERR_EOF;
+    }
     g->deletions = DELETIONS_WRITTEN;
     return export_feed_open(g->export, &g->export->plan.items[g->range], &g->from, e);
 }

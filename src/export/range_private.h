@@ -1,9 +1,11 @@
-/* range_private.h - a range on its way into objects: what range.c, object.c and shape.c share.
+/* range_private.h - a range on its way into objects: what range.c, object.c, shape.c and
+ * reuse/copy.c share.
  *
  *   FILLS --(block full: flush)--> FILLS
  *   FILLS --(object full: fill)--> OBJECT_FULL --(flush)--> NEXT_WAITS --(fill)--> FILLS
  *   FILLS --(round is over: fill)--> ROUND_ENDS --(flush)--> FILLS, for the round of deletions
  *                                               --(flush)--> OVER
+ *                                               --(flush, of one that is checked)--> COPIED
  *   COPIED instead of all that: its objects are made of earlier ones
  * Floor: export. */
 #pragma once
@@ -16,7 +18,7 @@ typedef enum {
     RANGE_NEXT_WAITS,  /* the object is closed; v is the first of the next */
     RANGE_ROUND_ENDS,  /* the block is the round's last */
     RANGE_OVER,        /* all has been given to the sink */
-    RANGE_COPIED       /* the same, and nothing of it was written */
+    RANGE_COPIED       /* its objects are being made, and nothing of it is written */
 } range_phase;
 
 /* What is to be told as deleted is known when a round has met it, and written in a second round. */
@@ -45,6 +47,9 @@ struct export_range {
     range_phase phase;
     range_deletions deletions;
     bool blocks; /* EXPORT_BLOCKS */
+    /* it is made to be compared with the note of what it will be copied from: its files stand
+     * nowhere, and nobody is told of them */
+    bool checks;
 
     /* the resource at hand */
     struct store_version v;
@@ -121,8 +126,10 @@ MUST_USE err_code range_note_write(struct export_range *g, struct err *e);
 MUST_USE err_code range_copy_begin(struct export_range *g, struct err *e);
 /* They have arrived. */
 MUST_USE err_code range_copy_end(struct export_range *g, struct err *e);
-/* Of one that was written: is it what the earlier note says, if that is to be checked? */
+/* Of one that was made: is it what the earlier note says, if that is to be checked? */
 MUST_USE err_code range_copy_check(struct export_range *g, struct err *e);
+/* The end of one that checks: if it is the same, it begins anew as one that is copied. */
+MUST_USE err_code range_check_end(struct export_range *g, struct err *e);
 
 /* ---- shapes (shape.c) ---- */
 MUST_USE err_code range_elements_choose(struct export_range *g, fhir_type type, struct err *e);

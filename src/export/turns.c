@@ -81,6 +81,8 @@ static void fail(struct export_job *export, err_code rc, struct err *e)
     pthread_mutex_unlock(&export->shared.lock);
 }
 
+/* First those that are checked: two of them side by side cost one digest, and one beside ranges
+ * that are copied is alone on its thread. */
 static bool take_range(struct export_job *export, size_t *out)
 {
     if (export->share) {
@@ -90,14 +92,21 @@ static bool take_range(struct export_job *export, size_t *out)
             fail(export, rc, &e);
         return rc == ERR_OK;
     }
+    const struct export_plan *plan = &export->plan;
     pthread_mutex_lock(&export->shared.lock);
-    size_t i = export->shared.next_range;
-    while (i < export->plan.n && export->plan.done[i])
+    size_t i = export->shared.next_check;
+    while (i < plan->n && (plan->done[i] || !plan->items[i].check))
         i++;
-    export->shared.next_range = i < export->plan.n ? i + 1 : i;
+    export->shared.next_check = i < plan->n ? i + 1 : i;
+    if (i == plan->n) {
+        i = export->shared.next_range;
+        while (i < plan->n && (plan->done[i] || plan->items[i].check))
+            i++;
+        export->shared.next_range = i < plan->n ? i + 1 : i;
+    }
     pthread_mutex_unlock(&export->shared.lock);
     *out = i;
-    return i < export->plan.n;
+    return i < plan->n;
 }
 
 /* Was it to be copied? From now on it is to be written. The range is one worker's alone. */
@@ -105,7 +114,7 @@ static bool write_instead(struct export_job *export, const struct todo *t, err_c
                           const struct err *e)
 {
     struct export_item *item = &export->plan.items[t->range];
-    if (item->earlier == NULL || item->check || rc == ERR_CANCELLED)
+    if (item->earlier == NULL || (item->check && !item->checked) || rc == ERR_CANCELLED)
         return false;
     item->earlier = NULL;
     /* of this one object alone */

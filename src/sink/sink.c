@@ -16,9 +16,11 @@
 #define PUT_ONCE_BYTES (64u << 20) /* sink_put sends more in parts, as S3 takes at most 5 GiB */
 
 struct sink_file {
-    struct dir_file *dir; /* one of the two */
+    struct dir_file *dir; /* one of the two; neither: it stands nowhere */
     struct s3_file *s3;
     struct sink_senders *senders; /* of the sink */
+    struct sink_digest digest;    /* of a file that stands nowhere, and its bytes */
+    uint64_t bytes;
 };
 
 /* prefix/name */
@@ -70,9 +72,27 @@ err_code sink_file_create(struct sink *sink, sv name, sv content_type, size_t ma
     return ERR_OK;
 }
 
+struct sink_file *sink_file_nowhere(void)
+{
+    struct sink_file *file = calloc(1, sizeof *file);
+    if (file == NULL)
+        abort();
+    file->digest.hash = hash_sha256_new();
+    return file;
+}
+
+static bool is_nowhere(const struct sink_file *file)
+{
+    return file->digest.hash != NULL;
+}
+
 err_code sink_file_write(struct sink_file *file, sv bytes, struct err *e)
 {
-    return file->s3 ? s3_file_write(file->s3, bytes, e) : dir_file_write(file->dir, bytes, e);
+    if (!is_nowhere(file))
+        return file->s3 ? s3_file_write(file->s3, bytes, e) : dir_file_write(file->dir, bytes, e);
+    sink_digest_add(&file->digest, file->bytes, bytes);
+    file->bytes += bytes.len;
+    return ERR_OK;
 }
 
 bool sink_signs_after_all(const struct sink *sink)
@@ -85,10 +105,17 @@ bool sink_keeps_objects(const struct sink *sink)
     return sink->s3 != NULL;
 }
 
+/* NULL: it is computed while the object is sent. */
+static struct sink_digest *digest_of(struct sink_file *f)
+{
+    if (is_nowhere(f))
+        return &f->digest;
+    return f->s3 ? s3_file_digest(f->s3) : dir_file_digest(f->dir);
+}
+
 void sink_files_digest(struct sink_file *f, sv x, struct sink_file *g, sv y)
 {
-    struct sink_digest *a = f->s3 ? s3_file_digest(f->s3) : dir_file_digest(f->dir);
-    struct sink_digest *b = g->s3 ? s3_file_digest(g->s3) : dir_file_digest(g->dir);
+    struct sink_digest *a = digest_of(f), *b = digest_of(g);
     if (a == NULL || b == NULL)
         return;
     hash_sha256_add_pair(a->hash, x, b->hash, y);
@@ -113,6 +140,13 @@ err_code sink_file_send(struct sink_file **fp, uint64_t *bytes, struct sink_send
     struct sink_file *f = *fp;
     struct sink_object object;
     *fp = NULL;
+    if (is_nowhere(f)) {
+        object.bytes = *bytes = f->bytes;
+        hash_sha256_take(f->digest.hash, object.sha256);
+        sink_file_abort(f);
+        *sending = sink_sending_ended(&object, &(struct sink_mark){ 0 });
+        return ERR_OK;
+    }
     if (f->s3 == NULL) {
         struct sink_mark mark;
         err_code rc = dir_file_commit(f->dir, &object, &mark, e);
@@ -158,6 +192,7 @@ void sink_file_abort(struct sink_file *file)
         return;
     dir_file_free(file->dir);
     s3_file_free(file->s3);
+    hash_sha256_free(file->digest.hash);
     free(file);
 }
 

@@ -101,6 +101,9 @@ struct sink_object {
  * has to be sent in one piece; a larger object goes out in parts. */
 MUST_USE err_code sink_file_create(struct sink *sink, sv name, sv content_type, size_t max_bytes,
                                    struct sink_file **out, struct err *e);
+/* A file that stands nowhere: what is written to it is digested and counted, and no more. It ends
+ * with sink_file_send(), which tells of the object that it would be; it has no mark. */
+struct sink_file *sink_file_nowhere(void);
 MUST_USE err_code sink_file_write(struct sink_file *file, sv bytes, struct err *e);
 /* Multiples of this are written as they stand, without being gathered: what a writer of much should
  * give. */

@@ -4,8 +4,10 @@
  * a run after a crash comes to the same names, whichever way it goes. A copy that does not come
  * about is no failure: the plan's item loses its earlier note, and the range is written (turns.c).
  *
- * Some ranges that could be copied are written all the same, and compared. A difference means that
- * what is remembered is wrong: the export fails, and the next one writes everything. */
+ * Some ranges are made of the data store before they are copied, into files that stand nowhere, and
+ * their digests and sums are compared with the note. A difference means that what is remembered is
+ * wrong: the export fails, and the next one writes everything. When the endpoint refuses copies, a
+ * range is written, and that is compared. */
 #include "export/range_private.h"
 #include "export/reuse/reuse.h"
 
@@ -122,11 +124,28 @@ static bool is_same(const struct export_range *g, yyjson_val *note)
 err_code range_copy_check(struct export_range *g, struct err *e)
 {
     const struct export_item *item = &g->export->plan.items[g->range];
-    if (item->earlier == NULL || !item->check || is_same(g, item->earlier))
+    if (item->earlier == NULL || !item->check || item->checked || is_same(g, item->earlier))
         return ERR_OK;
     export_reuse_forget(g->export);
     return ERR(e, ERR_INTERNAL,
                "an object that an earlier export wrote is not what the data store holds, though "
                "nothing has changed in it; nothing of that export is used any more: start a new "
                "job");
+}
+
+err_code range_check_end(struct export_range *g, struct err *e)
+{
+    for (struct sent *s = g->sent; s; s = s->next)
+        TRY(range_sent_wait(g, s, e));
+    TRY(range_copy_check(g, e));
+    /* the range is one worker's alone */
+    g->export->plan.items[g->range].checked = true;
+    g->checks = false;
+    g->sent = NULL;
+    g->last_sent = &g->sent;
+    g->n_objects = 0;
+    g->total = g->bytes = g->met = 0;
+    g->has_met = false;
+    g->all = (struct export_type_sum){ 0 };
+    return range_copy_begin(g, e);
 }

@@ -10,17 +10,18 @@
 #include "codec/hash.h"
 
 #define SMALL_PART 4u  /* a range of less than this part of an object is small */
-#define CHECK_ONE  50u /* of so many ranges that could be copied, one is written and compared */
+#define CHECK_ONE  50u /* of so many ranges that could be copied, one is made and compared */
 
-/* Chosen by the job, so that it is the same ones after a crash, and others in each job. */
-static bool is_checked(const struct export_job *export, const struct store_range *r)
+/* One of each CHECK_ONE ranges that follow each other, so that an export has neither none of many
+ * nor several times its share. Which one: chosen by the job, so that it is the same after a crash,
+ * and another in each job. */
+static bool is_checked(const struct export_job *export, size_t nth)
 {
     char text[128];
     unsigned char d[SHA256_LEN];
-    int n = snprintf(text, sizeof text, "%.*s/%u/%llu", SV_FMT(export->run->job->id), r->type,
-                     (unsigned long long)r->from);
+    int n = snprintf(text, sizeof text, "%.*s/%zu", SV_FMT(export->run->job->id), nth / CHECK_ONE);
     hash_sha256_of(sv_make(text, (size_t)n), d);
-    return (d[0] << 8 | d[1]) % CHECK_ONE == 0;
+    return (unsigned)(d[0] << 8 | d[1]) % CHECK_ONE == nth % CHECK_ONE;
 }
 
 /* Do they cover all numbers, end to end? */
@@ -83,10 +84,11 @@ err_code export_reuse_plan(struct export_job *export, const struct export_earlie
         last = i + 1;
         if (!dirty[i]) {
             TRY(add(ctx,
-                    &(struct export_item){ .kind = EXPORT_SCAN,
-                                           .range = r[i].range,
-                                           .earlier = r[i].note,
-                                           .check = is_checked(export, &r[i].range) },
+                    &(struct export_item){
+                        .kind = EXPORT_SCAN,
+                        .range = r[i].range,
+                        .earlier = r[i].note,
+                        .check = is_checked(export, (size_t)(&r[i] - earlier->ranges)) },
                     e));
             continue;
         }

@@ -29,6 +29,7 @@ static struct {
     unsigned tries[RANGES_MAX], noted[RANGES_MAX], open[RANGES_MAX];
     unsigned n_pauses[2]; /* of 1000 and 2000 ms */
     unsigned n_other_pauses, n_open, n_opened;
+    size_t order[RANGES_MAX]; /* the first that were opened */
     unsigned n_wrong; /* two tries of a range at a time, two of one block, a call out of turn */
     const struct buf *blocks[RANGES_MAX];
     unsigned n_blocks;
@@ -58,6 +59,8 @@ static err_code scripted_open(struct export_job *x, size_t range, struct buf *bl
     (void)x;
     struct export_range g = { .range = range, .block = block };
     pthread_mutex_lock(&seen.lock);
+    if (seen.n_opened < RANGES_MAX)
+        seen.order[seen.n_opened] = range;
     if (seen.n_opened++ == 0 && seen.at_first)
         seen.at_first();
     if (seen.stop_after && seen.n_opened >= seen.stop_after)
@@ -177,6 +180,7 @@ static void forget_all(void)
 {
     memset(script, 0, sizeof script);
     memset(done, 0, sizeof done);
+    memset(items, 0, sizeof items);
     memset(seen.tries, 0, sizeof seen.tries);
     memset(seen.noted, 0, sizeof seen.noted);
     memset(seen.open, 0, sizeof seen.open);
@@ -235,6 +239,29 @@ TEST(turns, ranges_that_are_not_done_are_written_once_each)
                 assert_int_equal(seen.noted[i], !done[i]);
             }
         }
+}
+
+TEST(turns, ranges_that_are_checked_come_first_and_once)
+{
+    (void)state;
+    uint64_t n_done;
+    for (unsigned workers = 1; workers <= 3; workers++) {
+        unsigned n_checks = 0;
+        forget_all();
+        for (unsigned i = 0; i < 40; i++) {
+            items[i].check = i % 7 == 3;
+            done[i] = i == 10;
+            n_checks += items[i].check && !done[i];
+            script[i].n_flushes = 1 + i % 4;
+        }
+        assert_int_equal(run(workers, 40, &n_done), ERR_OK);
+        assert_int_equal(n_done, 39);
+        for (unsigned i = 0; i < 40; i++)
+            assert_int_equal(seen.tries[i], !done[i]);
+        /* by one worker in their order; by several they are taken so, and opened as it comes */
+        for (unsigned i = 0; i < n_checks && workers == 1; i++)
+            assert_int_equal(seen.order[i], i == 0 ? 3 : 10 + 7 * i);
+    }
 }
 
 /* What a range comes to by the rule: three tries, of what may pass. */
@@ -388,6 +415,7 @@ TEST(turns, a_job_that_waits_for_the_worker_gets_it_after_four_ranges)
 }
 
 TEST_MAIN(T(turns, ranges_that_are_not_done_are_written_once_each),
+          T(turns, ranges_that_are_checked_come_first_and_once),
           T(turns, what_may_pass_is_tried_three_times_and_anything_else_once),
           T(turns, random_failures_cost_a_range_its_tries_and_nobody_else_anything),
           T(turns, an_export_that_failed_or_is_stopped_takes_no_more_ranges),
