@@ -18,15 +18,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/fs.h>
 #include <sys/file.h>
-#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #define DIR_WRITE_MAX   (256u << 10) /* at a time: it is still in the cache from its digest */
 #define DIR_PLACE_TURNS 1000
-#define DIR_FLUSH_BYTES (8u << 20) /* when fsync is to come: start the disk early */
 
 struct dir_file {
     const struct sink *sink;
@@ -158,27 +155,8 @@ err_code dir_file_link(const struct sink *sink, sv key, int parent, const char *
 
 err_code dir_file_copy(struct dir_file *file, int from, uint64_t bytes, struct err *e)
 {
-    const atomic_bool *cancel = file->sink->who.cancel;
-    if (ioctl(file->fd, FICLONE, from) == 0)
-        return ERR_OK;
-    for (uint64_t at = 0; at < bytes;) {
-        off_t in = (off_t)at, out = (off_t)at;
-        size_t n = bytes - at < DIR_FLUSH_BYTES ? (size_t)(bytes - at) : DIR_FLUSH_BYTES;
-        if (cancel && atomic_load_explicit(cancel, memory_order_relaxed))
-            return ERR(e, ERR_CANCELLED, "cancelled");
-        ssize_t got = copy_file_range(from, &in, file->fd, &out, n, 0);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got < 0 && (errno == ENOSPC || errno == EDQUOT || errno == EIO || errno == EFBIG))
-            return file_os_err(e, "cannot copy a file");
-        if (got <= 0)
-            return ERR(e, ERR_UNSUPPORTED, "a file cannot be copied here");
-        if (file->sink->world->sync)
-            /* a hint, as in put_block() */
-            (void)sync_file_range(file->fd, (off_t)at, got, SYNC_FILE_RANGE_WRITE);
-        at += (uint64_t)got;
-    }
-    return ERR_OK;
+    return dir_bytes_copy(from, file->fd, bytes, file->sink->world->sync, file->sink->who.cancel,
+                          e);
 }
 
 static err_code put_block(struct dir_file *file, sv block, struct err *e)

@@ -8,6 +8,7 @@
  *   dir_list.c what stands below a prefix of it
  *   dir_file.c one file of it, written
  *   dir_copy.c one file of it, made of an earlier one
+ *   dir_bytes.c  ... how its bytes come there
  *   s3_file.c  one object of an S3 endpoint, written
  *   s3_copy.c  one object of it, made of an earlier one
  *   sending.c  objects on their way to an S3 endpoint while their writer goes on
@@ -180,6 +181,13 @@ err_code dir_file_commit(struct dir_file *file, struct sink_object *out, struct 
                          struct err *e);
 void dir_file_free(struct dir_file *file);
 void dir_mark(const struct sink_world *world, const struct stat *st, struct sink_mark *out);
+
+/* ---- dir_bytes.c ---- */
+#define DIR_FLUSH_BYTES (8u << 20) /* when fsync is to come: start the disk early */
+/* All bytes of an open file into an empty one. ERR_UNSUPPORTED: there are fewer of them, or it does
+ * not go here. */
+err_code dir_bytes_copy(int from, int to, uint64_t bytes, bool sync, const atomic_bool *cancel,
+                        struct err *e);
 
 /* ---- dir_copy.c ---- */
 err_code dir_copy(const struct sink *sink, const struct sink_earlier *from, sv key,
