@@ -224,9 +224,10 @@ err_code rocks_commit_at(struct store *, int64_t, struct store_commit *, struct 
 void rocks_options_make(struct rocks *r, bool create, unsigned n_files,
                         const rocksdb_options_t *of[N_CFS]);
 void rocks_options_done(struct rocks *r);
-/* Options of a whole database become those for this folder, which is there. RocksDB sets space aside
- * for files that grow: 8 MiB when it opens, a whole file's size for one that is merged. On a file
- * system in memory that is memory, taken page by page and given back: it sets nothing aside there. */
+/* Options of a whole database become those for this folder, which is there. RocksDB sets space
+ * aside for files that grow: 8 MiB when it opens, a whole file's size for one that is merged. On a
+ * file system in memory that is memory, taken page by page and given back: it sets nothing aside
+ * there. */
 void rocks_options_place(rocksdb_options_t **options, const char *path);
 
 /* ---- again.h: copy/again.c, commit.c, order.c ---- */
