@@ -52,14 +52,23 @@ static err_code on_element(void *ctx, sv path, sv text, struct err *e)
     return to->ptr ? ERR_OK : arena_oom(r->a, e);
 }
 
+/* They go into headers of requests. */
+static bool is_plain(sv text)
+{
+    for (size_t i = 0; i < text.len; i++)
+        if (text.ptr[i] <= ' ' || text.ptr[i] > '~')
+            return false;
+    return text.len > 0;
+}
+
 static err_code accept_assumed(void *ctx, struct s3_conn *conn, struct err *e)
 {
     struct assumed *r = ctx;
     r->cred = (struct s3_credentials){ 0 };
     r->has_expiry = false;
     TRY(s3_xml_parse(buf_sv(&conn->answer), on_element, r, e));
-    if (!r->cred.access_key_id.len || !r->cred.secret_key.len || !r->cred.session_token.len ||
-        !r->has_expiry)
+    if (!is_plain(r->cred.access_key_id) || !is_plain(r->cred.secret_key) ||
+        !is_plain(r->cred.session_token) || !r->has_expiry)
         return ERR(e, ERR_PEER, "an answer without credentials");
     return ERR_OK;
 }

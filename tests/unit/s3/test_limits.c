@@ -60,6 +60,37 @@ TEST(limits, what_a_peer_has_of_us_is_no_code)
     assert_int_equal(s3_object_put(c, &small, &why), ERR_PEER);
 }
 
+/* It is the peer's fault, and nothing of it is kept to sign with. */
+TEST(limits, credentials_that_no_header_can_carry_are_none)
+{
+    (void)state;
+    if (!has_bad)
+        skip();
+    const char *tokens[] = { "a&#13;&#10;X-Evil: 1", "a b", "\xc3\xa9", "", "a+/=b" };
+    CLEANUP(arena_free) struct arena *a = arena_new(1 << 20);
+    struct s3_endpoint ep = { .url = sv_from(bad_url),
+                              .region = SV_LIT("us-east-1"),
+                              .max_attempts = 1 };
+    struct sts_assume_role role = { .role_arn = SV_LIT("arn:aws:iam::1:role/r"),
+                                    .session_name = SV_LIT("s") };
+    char steps[1000];
+    for (size_t i = 0; i < sizeof tokens / sizeof *tokens; i++) {
+        struct s3_credentials got = { 0 };
+        struct err why = { 0 };
+        (void)snprintf(steps, sizeof steps,
+                       "[{\"do\":\"answer\",\"status\":200,\"body\":\"<AssumeRoleResponse>"
+                       "<AssumeRoleResult><Credentials><AccessKeyId>ASIA</AccessKeyId>"
+                       "<SecretAccessKey>s</SecretAccessKey><SessionToken>%s</SessionToken>"
+                       "<Expiration>2099-01-01T00:00:00Z</Expiration></Credentials>"
+                       "</AssumeRoleResult></AssumeRoleResponse>\"}]",
+                       tokens[i]);
+        script(steps);
+        err_code rc = sts_assume_role(&ep, &keys, &role, a, &got, &why);
+        assert_int_equal(rc, strcmp(tokens[i], "a+/=b") == 0 ? ERR_OK : ERR_PEER);
+        assert_int_equal(got.session_token.len > 0, rc == ERR_OK);
+    }
+}
+
 /* ---- what is left behind ---- */
 
 /* Parts that nobody completes are in no listing, and are paid for. */
@@ -177,6 +208,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(limits, what_a_peer_has_of_us_is_no_code),
+        T(limits, credentials_that_no_header_can_carry_are_none),
         T(limits, an_upload_that_was_cancelled_is_aborted_all_the_same),
         T(limits, an_object_that_comes_by_drops_has_stalled),
         T(limits, a_drop_of_each_connection_is_no_progress),
