@@ -142,7 +142,8 @@ TEST(view, says_which_member_is_wrong)
             "select[0].column[0]: it has 3 values for a row, and its collection is not true");
     refused("{\"resource\":\"Patient\",\"select\":[{\"column\":[{\"name\":\"a\",\"path\":\"name + "
             "1\"}]}]}",
-            "select[0].column[0]: one item is asked for and there are 2");
+            "select[0].column[0]: line 1, column 6 of the expression: one item is asked for and "
+            "there are 2");
     refused("{\"resource\":\"Patient\",\"select\":[{\"repeat\":[\"$this\"],\"column\":[{\"name\":"
             "\"a\",\"path\":\"1\"}]}]}",
             "select[0].repeat goes too deep");
