@@ -56,8 +56,9 @@ def test_an_import_is_ended_and_its_data_store_removed_while_a_node_stands_still
     a, b = nodes.all
     put(a, population)
     store, job = frozen_in_copy(nodes)
-    assert_as_alone(nodes, a, store, a.wait_import(store, job), alone)
     assert copies(nodes, store)
+    assert_as_alone(nodes, a, store, a.wait_import(store, job), alone)
+    assert not copies(nodes, store), "the import's end ends what stands still"
     a.client().delete_fhir_datastore(DatastoreId=store)
     gone(a, store)
     thaw([b])
