@@ -142,9 +142,7 @@ static void write_sums(struct export_range *g, const struct export_type_sum *s)
     json_kv_str(&g->w, "sum", sv_make(hex, sizeof hex));
     if (s->n_rewritten == 0)
         return;
-    struct fhir_digest served = s->sum;
-    fhir_digest_take(&served, &s->was);
-    fhir_digest_add(&served, &s->is);
+    const struct fhir_digest served = export_sum_served(s);
     json_kv_u64(&g->w, "rewritten", s->n_rewritten);
     fhir_digest_hex(&served, hex);
     json_kv_str(&g->w, "servedSum", sv_make(hex, sizeof hex));

@@ -39,6 +39,15 @@ struct export_type_sum {
     struct fhir_digest was, is; /* of the rewritten alone, as stored and as in the objects */
 };
 
+/* of all, as in the objects */
+static inline struct fhir_digest export_sum_served(const struct export_type_sum *s)
+{
+    struct fhir_digest served = s->sum;
+    fhir_digest_take(&served, &s->was);
+    fhir_digest_add(&served, &s->is);
+    return served;
+}
+
 struct export_range {
     struct export_job *export;
     size_t range;

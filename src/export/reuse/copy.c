@@ -105,6 +105,17 @@ static bool same_text(yyjson_val *note, const char *name, const struct fhir_dige
     return sv_eq(json_string(json_get(note, name)), sv_make(hex, sizeof hex));
 }
 
+/* What is told of resources that were served otherwise than they are stored. */
+static bool same_served(yyjson_val *note, const struct export_type_sum *all)
+{
+    uint64_t rewritten;
+    if (number(note, "rewritten", &rewritten) != (all->n_rewritten > 0))
+        return false;
+    const struct fhir_digest served = export_sum_served(all);
+    return all->n_rewritten == 0 ||
+           (rewritten == all->n_rewritten && same_text(note, "servedSum", &served));
+}
+
 static bool is_same(const struct export_range *g, yyjson_val *note)
 {
     yyjson_val *v;
@@ -117,7 +128,7 @@ static bool is_same(const struct export_range *g, yyjson_val *note)
             o.bytes != s->bytes || !sv_eq(o.sha256, s->sha256))
             return false;
     }
-    return s == NULL && same_text(note, "sum", &g->all.sum) &&
+    return s == NULL && same_text(note, "sum", &g->all.sum) && same_served(note, &g->all) &&
            number(note, "met", &met) == g->has_met && (!g->has_met || met == g->met);
 }
 

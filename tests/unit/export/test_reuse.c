@@ -378,7 +378,7 @@ static unsigned reused_of(struct room *r, const struct job_export_params *p, uns
     return x.n_reused;
 }
 
-TEST(reuse, without_changes_all_is_copied_and_growth_costs_what_grew)
+TEST(reuse, without_changes_nearly_all_is_copied_and_growth_costs_what_grew)
 {
     (void)state;
     struct room r;
@@ -387,13 +387,14 @@ TEST(reuse, without_changes_all_is_copied_and_growth_costs_what_grew)
     load(&r, 0, 1000);
     assert_int_equal(reused_of(&r, &forms[0], &before), 0);
     assert_true(before > 50);
-    /* those that are checked, too */
+    /* in a directory those that are checked, one of fifty, are written */
+    const unsigned checked = before / 50 + 1;
     unsigned reused = reused_of(&r, &forms[0], &n);
     assert_int_equal(n, before);
-    assert_int_equal(reused, before);
+    assert_true(reused < before && reused + checked >= before);
     load(&r, 1000, 20);
     reused = reused_of(&r, &forms[0], &n);
-    assert_true(reused + 3 > before);
+    assert_true(reused + checked + 3 > before);
     assert_true(n <= before + 3);
     /* another form, another place, a window: they have nothing to go on from */
     const struct job_export_params others[] = {
@@ -507,7 +508,7 @@ TEST(reuse, when_all_earlier_files_are_gone_everything_is_written)
     OK(file_remove_tree(path, e));
     compare(&r, &forms[0]);
     assert_int_equal(r.n_reused, 0);
-    assert_int_equal(reused_of(&r, &forms[0], &n), before);
+    assert_true(reused_of(&r, &forms[0], &n) + before / 50 + 1 >= before);
     room_close(&r);
 }
 
@@ -566,7 +567,7 @@ TEST(reuse, a_served_export_outlives_the_one_that_it_was_made_of)
 
 TEST_MAIN(T(reuse, after_random_changes_an_export_is_the_same_as_a_fresh_one),
           T(reuse, earlier_files_that_were_changed_cut_or_taken_away_are_written_anew),
-          T(reuse, without_changes_all_is_copied_and_growth_costs_what_grew),
+          T(reuse, without_changes_nearly_all_is_copied_and_growth_costs_what_grew),
           T(reuse, a_wrong_memory_fails_the_export_that_checks_it_and_is_forgotten),
           T(reuse, when_all_earlier_files_are_gone_everything_is_written),
           T(reuse, a_store_with_another_past_is_exported_whole),
