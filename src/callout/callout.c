@@ -217,6 +217,10 @@ void callout_arm(struct callout *callout, CURL *easy, callout_may_fn may, void *
     SET(CURLOPT_OPENSOCKETDATA, callout);
     SET(CURLOPT_CLOSESOCKETFUNCTION, on_close);
     SET(CURLOPT_CLOSESOCKETDATA, callout);
+#if LIBCURL_VERSION_NUM >= 0x075700
+    /* who stops waits for no answer of DNS */
+    SET(CURLOPT_QUICK_EXIT, 1L);
+#endif
 }
 
 bool callout_head_is_too_long(const struct callout *callout)

@@ -225,7 +225,10 @@ static bool finished(struct s3_conn *conn)
 static bool drags(struct s3_conn *conn, uint64_t now_us)
 {
     const unsigned most_ms = conn->client->answer_ms;
-    if (conn->stream || (conn->body && sent(conn) < (curl_off_t)s3_body_wire_bytes(conn->body)))
+    /* behind an answer that came early nothing more is sent */
+    const bool sends = conn->body && s3_conn_status(conn) < 200 &&
+                       sent(conn) < (curl_off_t)s3_body_wire_bytes(conn->body);
+    if (conn->stream || sends)
         conn->sent_at_us = 0;
     else if (conn->sent_at_us == 0)
         conn->sent_at_us = now_us;

@@ -116,7 +116,7 @@ static err_code check_order(const struct page *page, struct buf *last, unsigned 
                             struct err *e)
 {
     if (page->n == 0)
-        return ++*n_bare < LIST_BARE_PAGES
+        return !page->truncated || ++*n_bare < LIST_BARE_PAGES
                    ? ERR_OK
                    : ERR(e, ERR_PEER, "S3 ListObjectsV2: %u pages without a key", *n_bare);
     *n_bare = 0;

@@ -232,18 +232,21 @@ void s3_upload_abort(struct s3_upload *upload)
         return;
     CLEANUP_BUF struct buf query = BUF_INIT(65536);
     struct err e = { 0 };
-    /* what is cancelled has left parts too, which would be paid for */
-    CLEANUP(s3_client_free) struct s3_client *last = NULL;
-    if (s3_client_cancelled(upload->client))
-        last = s3_client_last_word(upload->client, ABORT_MS);
     if (upload->id.len && buf_add_fmt(&query, &e, "uploadId=%.*s", SV_FMT(upload->id)) == ERR_OK) {
         struct s3_request request = { .op = "AbortMultipartUpload",
                                       .method = "DELETE",
                                       .bucket = upload->bucket,
                                       .key = upload->key,
                                       .query = buf_sv(&query) };
+        err_code rc = s3_request_run(upload->client, &request, &e);
+        if (rc == ERR_CANCELLED) {
+            /* what is cancelled has left parts too, which would be paid for */
+            CLEANUP(s3_client_free)
+            struct s3_client *last = s3_client_last_word(upload->client, ABORT_MS);
+            rc = s3_request_run(last, &request, &e);
+        }
         /* best effort: a bucket's lifecycle rule is there for what stays */
-        IGNORE(s3_request_run(last ? last : upload->client, &request, &e));
+        IGNORE(rc);
     }
     arena_free(upload->a);
     buf_done(&upload->xml);
