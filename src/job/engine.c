@@ -251,7 +251,7 @@ static err_code start(struct job_engine *engine, struct err *e)
     TRY(load_kept(engine, e));
     TRY(job_folders_sweep(cfg->spool_dir, is_active, engine, e));
     if (cfg->served_dir || cfg->served_uri)
-        TRY(job_served_open(cfg, &engine->closing, files_removed, engine, &engine->served, e));
+        TRY(job_served_open(cfg, &engine->stopping, files_removed, engine, &engine->served, e));
     return engine->shared ? job_watch_start(engine, e) : ERR_OK;
 }
 
@@ -288,6 +288,7 @@ void job_engine_stop(struct job_engine *engine)
 {
     if (engine == NULL)
         return;
+    atomic_store(&engine->stopping, true);
     job_watch_stop(engine);
     pthread_mutex_lock(&engine->locked.lock);
     engine->locked.stop = true;

@@ -234,6 +234,7 @@ struct job_engine {
     pthread_mutex_t record_lock; /* orders the writers of records; held over their I/O */
     bool shared;                 /* several nodes have the records */
     atomic_bool closing;         /* it takes no more jobs, and asks no peer for a caller */
+    atomic_bool stopping;        /* nobody is answered any more: served files are left, too */
     struct leases *leases;       /* then; else NULL */
     struct job_watch *watch;     /* the same: who looks at what the others do */
     pthread_mutex_t lease_lock;  /* a lease is not released while others are told by it */

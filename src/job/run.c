@@ -83,12 +83,16 @@ static err_code undo(struct running *running, struct err *e)
     return rc;
 }
 
-/* why: of the message, for as long as change is used. */
-static void end_cancelled(struct running *running, struct job_change *change, struct err *why)
+/* why: of the message, for as long as change is used. ERR_CANCELLED: the process stops, and whoever
+ * takes the job up goes on with it. */
+static err_code end_cancelled(struct running *running, struct job_change *change, struct err *why)
 {
     err_code rc = undo(running, why);
+    if (rc == ERR_CANCELLED && atomic_load(&running->engine->stopping))
+        return rc;
     change->to = rc == ERR_OK ? JOB_CANCEL_COMPLETED : JOB_CANCEL_FAILED;
     change->message = rc == ERR_OK ? SV_NONE : sv_from(why->msg);
+    return ERR_OK;
 }
 
 /* What it wrote is taken away then, so it is written down before: whoever goes on with the job in
@@ -118,20 +122,21 @@ static err_code end_failed(struct running *running, struct job_change *change, s
     return ERR_OK;
 }
 
-/* A cancel came between the end of the run and its last status. */
-static void end_crossed(struct running *running, struct job_change *change, err_code rc,
-                        struct err *why)
+/* A cancel came between the end of the run and its last status. As end_cancelled(). */
+static err_code end_crossed(struct running *running, struct job_change *change, err_code rc,
+                            struct err *why)
 {
     move_logged(running, JOB_CANCEL_IN_PROGRESS);
     change->files_expire = false;
     if (rc != ERR_OK) {
         change->to = JOB_FAILED;
     } else if (running->ops->undo) {
-        end_cancelled(running, change, why);
+        return end_cancelled(running, change, why);
     } else {
         change->to = JOB_CANCEL_FAILED;
         change->message = SV_LIT("The job had ended before it could be cancelled");
     }
+    return ERR_OK;
 }
 
 /* The last status is written, then the scratch goes. False: it could not be written, so the job has
@@ -150,7 +155,8 @@ static bool finish(struct running *running, err_code rc)
         job_live_last(&running->run, &last);
     if (rc == ERR_CANCELLED && wish_of(running->engine, running->entry) == CANCEL) {
         move_logged(running, JOB_CANCEL_IN_PROGRESS);
-        end_cancelled(running, &change, &why);
+        if (end_cancelled(running, &change, &why) != ERR_OK)
+            return running->entry->lease == NULL;
     } else if (rc != ERR_OK) {
         if (end_failed(running, &change, &e) != ERR_OK) {
             LOG_ERR("job_record", &e, LOG_STR("job", running->entry->id));
@@ -164,7 +170,8 @@ static bool finish(struct running *running, err_code rc)
         written = job_engine_change(running->engine, running->entry->kind, ds, id, &change, &e);
     while (job_away_write_again(running->engine, written));
     if (written == ERR_CONFLICT) {
-        end_crossed(running, &change, rc, &why);
+        if (end_crossed(running, &change, rc, &why) != ERR_OK)
+            return running->entry->lease == NULL;
         written = job_engine_change(running->engine, running->entry->kind, ds, id, &change, &e);
     }
     if (written != ERR_OK) {
@@ -226,7 +233,6 @@ static err_code read_record(struct running *running, struct err *e)
         running->run.world = running->run.place ? job_files_world(running->run.place) : NULL;
         running->run.kept = engine->kept;
     }
-    running->run.live.progress = job->progress;
     job_live_take_up(&running->run);
     bool cancelled = job->status == JOB_CANCEL_SUBMITTED || job->status == JOB_CANCEL_IN_PROGRESS;
     pthread_mutex_lock(&engine->locked.lock);

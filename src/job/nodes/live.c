@@ -108,11 +108,11 @@ static bool parse(sv text, struct arena *a, struct job_progress *out)
 
 void job_live_keep(struct job_run *run, const struct job_progress *p)
 {
+    if (run->lease || run->job->kind != JOB_IMPORT)
+        return;
     CLEANUP(arena_free) struct arena *a = arena_new(64u << 10);
     CLEANUP_BUF struct buf b = BUF_INIT(LEASE_NOTE_MAX);
     struct err ignored;
-    if (run->lease || run->job->kind != JOB_IMPORT)
-        return;
     pthread_mutex_lock(&run->live.lock);
     struct job_progress seen = run->live.told;
     pthread_mutex_unlock(&run->live.lock);
@@ -127,11 +127,12 @@ void job_live_keep(struct job_run *run, const struct job_progress *p)
 /* As it was kept. Else *job is as it was. */
 static void kept(struct records *r, struct job *job)
 {
+    if (job->kind != JOB_IMPORT || !job->start_ms || job_status_is_final(job->status))
+        return;
     CLEANUP(arena_free) struct arena *a = arena_new(64u << 10);
     CLEANUP_BUF struct buf b = BUF_INIT(LEASE_NOTE_MAX);
     struct err ignored;
-    if (job->kind == JOB_IMPORT && job->start_ms && !job_status_is_final(job->status) &&
-        records_get(r, job_key_note(a, job->id, NOTE_PROGRESS), &b, &ignored) == ERR_OK)
+    if (records_get(r, job_key_note(a, job->id, NOTE_PROGRESS), &b, &ignored) == ERR_OK)
         (void)parse(buf_sv(&b), a, &job->progress);
 }
 
