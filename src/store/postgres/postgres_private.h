@@ -64,8 +64,9 @@ struct pg {
     struct pg_loads *loads; /* that were published, as far as this process knows */
     bool gated;             /* gate.c; as of the opening */
     /* erase/: entries of what was erased are gone as of this transaction; "": they are not. The one
-     * eraser's */
+     * eraser's, and of one run, an epoch of its lease: another run may have erased more since */
     char erase_xid[24];
+    uint64_t erase_epoch;
 };
 
 /* A list of a row of search has the steps from number to number: a byte, or two when the step is

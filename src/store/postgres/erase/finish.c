@@ -163,8 +163,10 @@ err_code pg_erase_finish(struct store *st, const struct lease *lease, const atom
     TRY(is_erasing(p, &any, e));
     if (!any)
         return ERR_OK;
-    if (p->erase_xid[0] == 0)
+    const uint64_t epoch = lease ? lease_epoch(lease) : 0;
+    if (p->erase_xid[0] == 0 || p->erase_epoch != epoch)
         TRY(put_past(p, lease, halt, e));
+    p->erase_epoch = epoch;
     TRY(clear_dead(p, lease, halt, e));
     TRY(forget(p, lease, e));
     p->erase_xid[0] = 0;

@@ -36,9 +36,21 @@ static err_code remove_load(PGconn *conn, const char *load, struct err *e)
     return ERR_OK;
 }
 
-/* In a transaction: the load that `which` finds. */
+static err_code check_lease(PGconn *conn, const struct lease *lease, struct err *e)
+{
+    struct err why;
+    err_code rc = pg_lease_check(conn, lease, &why);
+    if (rc == ERR_OK)
+        return ERR_OK;
+    return rc == ERR_CONFLICT
+               ? ERR(e, ERR_CANCELLED, CLEARING ": another process goes on with the job")
+               : err_pass(e, &why);
+}
+
+/* In a transaction: the load that `which` finds. The lease, unless NULL, is looked at last: it
+ * cannot be renewed until the end of this transaction, and a load takes long to remove. */
 static err_code clear_found(PGconn *conn, const char *which, const char *only, const char *who,
-                            struct err *e)
+                            const struct lease *lease, struct err *e)
 {
     const char *args[] = { only, who };
     PGresult *r;
@@ -49,6 +61,8 @@ static err_code clear_found(PGconn *conn, const char *which, const char *only, c
     PQclear(r);
     if (load[0])
         TRY(remove_load(conn, load, e));
+    if (lease)
+        TRY(check_lease(conn, lease, e));
     return pg_do(conn, "commit", CLEARING, e);
 }
 
@@ -58,28 +72,16 @@ err_code pg_load_clear_late(PGconn *conn, struct err *e)
     return clear_found(conn,
                        "select load from open_loads where until < clock_timestamp() order by load "
                        "limit 1 for update skip locked",
-                       NULL, NULL, e);
-}
-
-static err_code begin_under(PGconn *conn, const struct lease *lease, struct err *e)
-{
-    struct err why;
-    TRY(pg_do(conn, "begin; " PG_LOAD_ROW_TAKEN, CLEARING, e));
-    err_code rc = pg_lease_check(conn, lease, &why);
-    if (rc == ERR_OK)
-        return ERR_OK;
-    return rc == ERR_CONFLICT
-               ? ERR(e, ERR_CANCELLED, CLEARING ": another process goes on with the job")
-               : err_pass(e, &why);
+                       NULL, NULL, NULL, e);
 }
 
 /* This one, whatever its lease, unless somebody has its row. */
 static err_code clear_free(PGconn *conn, const struct lease *lease, const char *load, struct err *e)
 {
-    TRY(begin_under(conn, lease, e));
+    TRY(pg_do(conn, "begin; " PG_LOAD_ROW_TAKEN, CLEARING, e));
     return clear_found(conn,
                        "select load from open_loads where load = $1::bigint for update skip locked",
-                       load, NULL, e);
+                       load, NULL, lease, e);
 }
 
 err_code pg_load_clear_own(PGconn *conn, const char *load, const char *who, struct err *e)
@@ -87,7 +89,7 @@ err_code pg_load_clear_own(PGconn *conn, const char *load, const char *who, stru
     TRY(pg_do(conn, "begin; " PG_LOAD_ROW_TAKEN WAIT_FOR_ROW, CLEARING, e));
     static const char find[] =
         "select load from open_loads where load = $1::bigint and who = $2::uuid for update";
-    return clear_found(conn, find, load, who, e);
+    return clear_found(conn, find, load, who, NULL, e);
 }
 
 /* One transaction that fills such a load meanwhile fails: its mark finds no row. */
@@ -116,7 +118,8 @@ err_code pg_load_end_fills(PGconn *conn, const char *schema, const struct lease 
                            struct err *e)
 {
     const char *args[] = { schema };
-    TRY(begin_under(conn, lease, e));
+    TRY(pg_do(conn, "begin; " PG_LOAD_ROW_TAKEN, CLEARING, e));
+    TRY(check_lease(conn, lease, e));
     TRY(pg_command(
         conn,
         "select count(pg_terminate_backend(a.pid)) from pg_stat_activity a where "

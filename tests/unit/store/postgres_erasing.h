@@ -1,0 +1,94 @@
+/* postgres_erasing.h - a data store in PostgreSQL of which resources are erased, and what then
+ * stands in the pages of its tables. */
+#pragma once
+#include "store/postgres_sql.h"
+
+#define INSPECTION "create extension if not exists pageinspect schema public"
+
+static char uri[256];
+
+static inline bool begin(struct store **st)
+{
+    if (!pg_new_place(uri, sizeof uri))
+        return false;
+    OK(store_open(env, uri, true, st, e));
+    return true;
+}
+
+static inline void end(struct store *st)
+{
+    store_close(st);
+    pg_drop(uri);
+}
+
+static inline void put(struct store *st, const char *id)
+{
+    struct arena *a = arena_new(1 << 20);
+    struct store_commit c;
+    struct store_write w = { .type = patient, .id = sv_from(id), .method = STORE_METHOD_UPDATE };
+    w.body = make(a, patient, w.id);
+    w.index = index_of(a, patient, w.body.json);
+    OK(store_commit(st, &w, 1, &c, e));
+    arena_free(a);
+}
+
+static inline struct store_bulk *fill(struct store *st, unsigned n, const char *before)
+{
+    struct arena *a = arena_new(16 << 20);
+    struct store_bulk_item *items = arena_calloc(a, n, sizeof *items);
+    struct store_bulk *b;
+    for (unsigned i = 0; i < n; i++) {
+        items[i] = (struct store_bulk_item){ .type = patient, .seq = i };
+        items[i].id = arena_fmt(a, "%s%u", before, i);
+        items[i].body = make(a, patient, items[i].id);
+        items[i].index = index_of(a, patient, items[i].body.json);
+    }
+    OK(store_bulk_begin(st, &b, e));
+    OK(store_bulk_fill(b, items, n, e));
+    arena_free(a);
+    return b;
+}
+
+static inline void load(struct store *st, unsigned n, const char *before)
+{
+    struct store_bulk *b = fill(st, n, before);
+    struct store_commit c;
+    OK(store_bulk_publish(&b, SV_NONE, SV_NONE, &c, e));
+}
+
+static inline store_number number_of(struct store *st, const char *id)
+{
+    store_number n = 0;
+    OK(store_number_of(st, patient, sv_from(id), &n, e));
+    return n;
+}
+
+static inline void erase(struct store *st, const char *id)
+{
+    bool any;
+    OK(store_erase(st, number_of(st, id), 0, SV_LIT("erase/all"), &any, e));
+    assert_true(any);
+}
+
+/* A session that has just ended may be there for a moment. */
+static inline void finish(struct store *st)
+{
+    struct err why = { 0 };
+    err_code rc;
+    while ((rc = store_erase_finish(st, NULL, &why)) == ERR_CONFLICT)
+        (void)usleep(1000);
+    if (rc != ERR_OK)
+        fail_msg("%s", why.msg);
+}
+
+/* Rows, dead ones too, with a text somewhere in them, as they stand in the pages of a table. */
+static inline long tuples_with(const char *table, const char *text)
+{
+    char sql[768];
+    (void)snprintf(sql, sizeof sql,
+                   "select count(*) from generate_series(0, pg_relation_size('%s') / 8192 - 1) p "
+                   "cross join lateral public.heap_page_items(public.get_raw_page('fl_%s.%s', "
+                   "p::int)) i where position('%s'::bytea in i.t_data) > 0",
+                   table, strrchr(uri, '/') + 1, table, text);
+    return pg_sql(uri, sql);
+}
