@@ -586,8 +586,8 @@ def test_who_does_not_read_his_answers_holds_little_memory_and_keeps_no_one_out(
         assert whole.status == 200 and len(whole.json["entry"]) == 4
         before, held, stop = rss(server), [], threading.Event()
 
-        def sip():  # as little as keeps a reader from being ended for his slowness, however long the others take
-            while not stop.wait(0.5):
+        def sip():  # little, yet what keeps a reader from being ended for his slowness, however long the others take: a window is
+            while not stop.wait(0.2):  # some 4 KiB here, and 8 KiB are asked for in each second
                 got = dict(held)
                 for s in select.select(list(got), [], [], 0)[0]:
                     got[s] += s.recv(16 << 10)
