@@ -1,10 +1,49 @@
-/* erasing.h - random histories of two stores at a time in which resources and versions are erased,
- * too. The first one is in memory. */
+/* erasing.h - what is written to be erased; random histories of two stores at a time in which
+ * resources and versions are erased, too. The first one is in memory. */
 #pragma once
 #include "store/history.h"
 
 #define OPEN_MOST 3u
 #define COUNTED   SV_LIT("erase/all")
+
+/* ---- what is written ---- */
+
+static void put(struct store *st, fhir_type type, const char *id)
+{
+    struct arena *a = arena_new(1 << 20);
+    struct store_commit c;
+    struct store_write w = { .type = type, .id = sv_from(id), .method = STORE_METHOD_UPDATE };
+    w.body = make(a, type, w.id);
+    w.index = index_of(a, type, w.body.json);
+    OK(store_commit(st, &w, 1, &c, e));
+    arena_free(a);
+}
+
+static struct store_bulk *fill(struct store *st, unsigned n, const char *before)
+{
+    struct arena *a = arena_new(16 << 20);
+    struct store_bulk_item *items = arena_calloc(a, n, sizeof *items);
+    struct store_bulk *b;
+    for (unsigned i = 0; i < n; i++) {
+        items[i] = (struct store_bulk_item){ .type = patient, .seq = i };
+        items[i].id = arena_fmt(a, "%s%u", before, i);
+        items[i].body = make(a, patient, items[i].id);
+        items[i].index = index_of(a, patient, items[i].body.json);
+    }
+    OK(store_bulk_begin(st, &b, e));
+    OK(store_bulk_fill(b, items, n, e));
+    arena_free(a);
+    return b;
+}
+
+static void load(struct store *st, unsigned n, const char *before)
+{
+    struct store_bulk *b = fill(st, n, before);
+    struct store_commit c;
+    OK(store_bulk_publish(&b, SV_NONE, SV_NONE, &c, e));
+}
+
+/* ---- random histories ---- */
 
 /* Both have erased as many, also behind openings. */
 static void compare_erased(struct history *h)

@@ -1,6 +1,7 @@
 /* postgres_erasing.h - a data store in PostgreSQL of which resources are erased, and what then
  * stands in the pages of its tables. */
 #pragma once
+#include "store/erasing.h"
 #include "store/postgres_sql.h"
 
 #define INSPECTION "create extension if not exists pageinspect schema public"
@@ -19,41 +20,6 @@ static inline void end(struct store *st)
 {
     store_close(st);
     pg_drop(uri);
-}
-
-static inline void put(struct store *st, const char *id)
-{
-    struct arena *a = arena_new(1 << 20);
-    struct store_commit c;
-    struct store_write w = { .type = patient, .id = sv_from(id), .method = STORE_METHOD_UPDATE };
-    w.body = make(a, patient, w.id);
-    w.index = index_of(a, patient, w.body.json);
-    OK(store_commit(st, &w, 1, &c, e));
-    arena_free(a);
-}
-
-static inline struct store_bulk *fill(struct store *st, unsigned n, const char *before)
-{
-    struct arena *a = arena_new(16 << 20);
-    struct store_bulk_item *items = arena_calloc(a, n, sizeof *items);
-    struct store_bulk *b;
-    for (unsigned i = 0; i < n; i++) {
-        items[i] = (struct store_bulk_item){ .type = patient, .seq = i };
-        items[i].id = arena_fmt(a, "%s%u", before, i);
-        items[i].body = make(a, patient, items[i].id);
-        items[i].index = index_of(a, patient, items[i].body.json);
-    }
-    OK(store_bulk_begin(st, &b, e));
-    OK(store_bulk_fill(b, items, n, e));
-    arena_free(a);
-    return b;
-}
-
-static inline void load(struct store *st, unsigned n, const char *before)
-{
-    struct store_bulk *b = fill(st, n, before);
-    struct store_commit c;
-    OK(store_bulk_publish(&b, SV_NONE, SV_NONE, &c, e));
 }
 
 static inline store_number number_of(struct store *st, const char *id)

@@ -27,37 +27,6 @@ static void begin_folder(void)
     OK(file_mkdirs(root, e));
 }
 
-/* ---- what is written ---- */
-
-static void put(struct store *st, fhir_type type, const char *id)
-{
-    struct arena *a = arena_new(1 << 20);
-    struct store_commit c;
-    struct store_write w = { .type = type, .id = sv_from(id), .method = STORE_METHOD_UPDATE };
-    w.body = make(a, type, w.id);
-    w.index = index_of(a, type, w.body.json);
-    OK(store_commit(st, &w, 1, &c, e));
-    arena_free(a);
-}
-
-static void load(struct store *st, unsigned n, const char *before)
-{
-    struct arena *a = arena_new(8 << 20);
-    struct store_bulk_item *items = arena_calloc(a, n, sizeof *items);
-    struct store_bulk *b;
-    struct store_commit c;
-    for (unsigned i = 0; i < n; i++) {
-        items[i] = (struct store_bulk_item){ .type = patient, .seq = i };
-        items[i].id = arena_fmt(a, "%s%u", before, i);
-        items[i].body = make(a, patient, items[i].id);
-        items[i].index = index_of(a, patient, items[i].body.json);
-    }
-    OK(store_bulk_begin(st, &b, e));
-    OK(store_bulk_fill(b, items, n, e));
-    OK(store_bulk_publish(&b, SV_NONE, SV_NONE, &c, e));
-    arena_free(a);
-}
-
 static store_number number_of(struct store *st, fhir_type type, const char *id)
 {
     store_number n = 0;

@@ -4,7 +4,6 @@
 #include "test.h"
 
 #include "base/rng.h"
-#include "store/erasing.h"
 #include "store/last.h"
 #include "store/postgres/read_private.h"
 #include "store/postgres_erasing.h"
@@ -77,9 +76,9 @@ TEST(postgres_erase, leaves_no_row_of_what_was_erased_dead_ones_neither)
     (void)pg_sql(uri, INSPECTION);
     load(st, 300, "bulk");
     for (unsigned i = 0; i < 5; i++) {
-        put(st, "marked-online");
-        put(st, "bulk299");
-        put(st, "stays");
+        put(st, patient, "marked-online");
+        put(st, patient, "bulk299");
+        put(st, patient, "stays");
     }
     assert_true(all_tuples_with("marked-online") > 5 && tuples_with("ids", "bulk299") == 1);
     assert_true(packs_with(st, "mark-bulk299-") == 1 && packs_with(st, "mark-bulk18-") == 1);
@@ -148,7 +147,7 @@ TEST(postgres_erase, of_one_version_leaves_the_others_and_their_numbers)
     load(st, 3, "p");
     t[0] = last_of(st).t;
     for (unsigned i = 1; i < 4; i++) {
-        put(st, "p1");
+        put(st, patient, "p1");
         t[i] = last_of(st).t;
     }
     const store_number p = number_of(st, "p1");
@@ -190,12 +189,12 @@ TEST(postgres_erase, frees_the_id_for_a_new_resource)
     if (!begin(&st))
         skip();
     load(st, 1, "p");
-    put(st, "p0");
+    put(st, patient, "p0");
     const store_number was = number_of(st, "p0");
     const uint64_t t = last_of(st).t;
     erase(st, "p0");
     FAILS(ERR_NOT_FOUND, store_get(st, patient, SV_LIT("p0"), STORE_NOW, a, &v, e));
-    put(st, "p0");
+    put(st, patient, "p0");
     assert_true(number_of(st, "p0") != was);
     finish(st);
     FAILS(ERR_NOT_FOUND, store_get(st, patient, SV_LIT("p0"), t, a, &v, e));

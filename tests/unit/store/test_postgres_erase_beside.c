@@ -2,7 +2,6 @@
  * that go on with it. A second opening of the store plays another process. */
 #include "test.h"
 
-#include "store/erasing.h"
 #include "store/last.h"
 #include "store/postgres/read_private.h"
 #include "store/postgres_erasing.h"
@@ -18,7 +17,7 @@ TEST(erase_beside, waits_for_loads_and_for_who_reads)
         skip();
     (void)pg_sql(uri, INSPECTION);
     load(st, 20, "p");
-    put(st, "p3");
+    put(st, patient, "p3");
     const store_number p = number_of(st, "p3");
     OK(store_bulk_begin(st, &b, e));
     FAILS(ERR_CONFLICT, store_erase(st, p, 0, SV_NONE, &any, e));
@@ -114,7 +113,7 @@ TEST(erase_beside, waits_for_who_makes_statistics)
         skip();
     (void)pg_sql(uri, INSPECTION);
     load(st, 2000, "p");
-    put(st, "p3");
+    put(st, patient, "p3");
     (void)snprintf(conninfo, sizeof conninfo, "%.*s", (int)(strrchr(uri, '/') - uri), uri);
     PGconn *c = PQconnectdb(conninfo);
     PQclear(PQexec(c, "set vacuum_cost_delay = 20; set vacuum_cost_limit = 1"));
