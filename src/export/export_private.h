@@ -145,6 +145,11 @@ struct export_item {
     bool check;   /* the note is compared with what the data store gives */
     bool checked; /* it was, by this run */
 };
+/* Is its note still to be compared? */
+static inline bool export_item_awaits_check(const struct export_item *item)
+{
+    return item->earlier && item->check && !item->checked;
+}
 #define EXPORT_PLAN_MAX (256u << 20)
 struct export_plan {
     struct export_item *items;

@@ -275,7 +275,7 @@ err_code export_range_open(struct export_job *export, size_t range, struct buf *
         return arena_oom(g->a, e);
     const struct export_item *item = &export->plan.items[range];
     const bool copies = item->earlier && export_may_copy(export);
-    const bool is_checked = copies && item->check && !item->checked;
+    const bool is_checked = copies && export_item_awaits_check(item);
     /* S3 tells the digest of a copy; in a directory a file that rots is made anew by its check */
     g->checks = is_checked && sink_keeps_objects(export->sink);
     TRY(copies && !is_checked ? range_copy_begin(g, e)

@@ -114,7 +114,7 @@ static bool write_instead(struct export_job *export, const struct todo *t, err_c
                           const struct err *e)
 {
     struct export_item *item = &export->plan.items[t->range];
-    if (item->earlier == NULL || (item->check && !item->checked) || rc == ERR_CANCELLED)
+    if (item->earlier == NULL || export_item_awaits_check(item) || rc == ERR_CANCELLED)
         return false;
     item->earlier = NULL;
     /* of this one object alone */

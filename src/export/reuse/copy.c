@@ -135,7 +135,7 @@ static bool is_same(const struct export_range *g, yyjson_val *note)
 err_code range_copy_check(struct export_range *g, struct err *e)
 {
     const struct export_item *item = &g->export->plan.items[g->range];
-    if (item->earlier == NULL || !item->check || item->checked || is_same(g, item->earlier))
+    if (!export_item_awaits_check(item) || is_same(g, item->earlier))
         return ERR_OK;
     export_reuse_forget(g->export);
     return ERR(e, ERR_INTERNAL,
