@@ -396,23 +396,25 @@ TEST(encrypt, a_revoked_key_closes_the_store_for_who_comes_and_for_who_holds_it)
     end();
 }
 
-/* A key service, as it answers. */
-static err_code answer = ERR_OK;
-static const char *wraps; /* what it answers to a key instead of the wrapped one; NULL: that */
+/* A key service, as it answers; the registry's janitor asks it, too. */
+static _Atomic(err_code) answer = ERR_OK;
+/* What it answers to a key instead of the wrapped one; NULL: that. */
+static const char *_Atomic wraps;
 
 static err_code service_wrap(struct key_keeper *k, sv key_id, sv datastore_id,
                              const unsigned char key[CIPHER_KEY_LEN], struct buf *used,
                              struct buf *blob, struct err *e)
 {
     char hex[2 * CIPHER_KEY_LEN];
+    const char *instead = wraps;
     (void)k;
     if (answer != ERR_OK)
         return ERR(e, answer, "the key service says no");
     hash_hex(key, CIPHER_KEY_LEN, hex);
     TRY(buf_add_fmt(used, e, "arn:%.*s", SV_FMT(key_id)));
     TRY(buf_add(blob, datastore_id, e));
-    if (wraps)
-        return buf_add(blob, sv_from(wraps), e);
+    if (instead)
+        return buf_add(blob, sv_from(instead), e);
     return buf_add(blob, sv_make(hex, sizeof hex), e);
 }
 
