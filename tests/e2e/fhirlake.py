@@ -1,5 +1,6 @@
 """A fhirlake server under test, and what tests need around it."""
 import configparser
+import contextlib
 import gzip
 import hashlib
 import http.client
@@ -9,6 +10,7 @@ import pathlib
 import re
 import shutil
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -225,6 +227,7 @@ class Fhir:
     def __init__(self, base, keys, ca=None):
         self.base, self.keys, self.timeout = base, keys, 120
         self.tls = ssl.create_default_context(cafile=ca) if ca else None
+        self.under_way = set()
 
     def call(self, method, path, body=None, content_type="application/fhir+json", **headers):
         url = path if path.startswith("http") else f"{self.base}/{path}" if path else self.base
@@ -243,12 +246,21 @@ class Fhir:
             connection = http.client.HTTPSConnection(parts.netloc, timeout=self.timeout, context=self.tls)
         else:
             connection = http.client.HTTPConnection(parts.netloc, timeout=self.timeout)
+        self.under_way.add(connection)
         try:
             connection.request(method, url[len(f"{parts.scheme}://{parts.netloc}"):], data, headers)
             answer = connection.getresponse()
             return Answer(answer.status, answer.headers, answer.read())
         finally:
+            self.under_way.discard(connection)
             connection.close()
+
+    def hang_up(self):
+        """Other threads' calls that are under way fail, as if the caller were gone."""
+        for connection in list(self.under_way):
+            if connection.sock:
+                with contextlib.suppress(OSError):
+                    connection.sock.shutdown(socket.SHUT_RDWR)
 
     def signed(self, method, url, headers=None, data=None):
         """The headers of a request, with its signature where this client signs."""

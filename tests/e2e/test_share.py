@@ -40,7 +40,7 @@ def fhir(server, who, store):
 
 
 class Hogs:
-    """So many requests of the hostile caller, who leaves after a few seconds; which of them are still worked on."""
+    """So many requests of the hostile caller, who leaves a second after the others had their answers; which are still worked on."""
 
     def __init__(self, server, n, ask):
         self.caller = fhir(server, "hostile", server.theirs)
@@ -53,6 +53,10 @@ class Hogs:
         return self
 
     def __exit__(self, *_):
+        time.sleep(1)
+        while self.running():  # those that were only about to connect are to leave, too
+            self.caller.hang_up()
+            time.sleep(0.05)
         self.pool.shutdown()
 
     def running(self):
