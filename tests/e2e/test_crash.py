@@ -15,7 +15,7 @@ KILLS = 20 if not LONG else 100  # and as many of conversions: tests/unit/store/
 @pytest.fixture(scope="module")
 def population(tmp_path_factory):
     out = tmp_path_factory.mktemp("crash") / "data"
-    generate(out, patients=400, seed=5)
+    generate(out, patients=400 if LONG else 200, seed=5)
     return out
 
 
@@ -37,7 +37,7 @@ def killed_until_done(server, kind, store, job, rng, kills):
     """Kill and restart until the job is done; returns its description and how often it was hit."""
     hits = 0
     for _ in range(kills):
-        time.sleep(rng.uniform(0.0, 0.5))
+        time.sleep(rng.uniform(0.0, 0.5 if LONG else 0.25))  # most jobs take longer
         before = describe(server, server.client(), kind, store, job)
         if before["JobStatus"] in FINAL:
             break

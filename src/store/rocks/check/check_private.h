@@ -19,6 +19,11 @@ struct ledger_row {
     uint64_t what; /* as the caller says: a number, a commit, ... */
     uint64_t n_in, n_out;
 };
+struct ledger_sum {
+    size_t bucket;
+    uint64_t add[2];
+};
+enum { LEDGER_WAITING = 16 };
 struct ledger {
     enum {
         LEDGER_SUMS,  /* it adds up */
@@ -26,7 +31,9 @@ struct ledger {
         LEDGER_CLOSED /* it takes nothing */
     } state;
     bool loose;          /* what was put in need not come out, and may have been put in twice */
-    uint64_t (*sums)[2]; /* by bucket */
+    uint64_t (*sums)[2]; /* by bucket, without what waits to be added: */
+    struct ledger_sum waiting[LEDGER_WAITING];
+    size_t n_waiting;
     uint64_t n_items;
     uint32_t first, behind; /* buckets that were chosen lie within; and of those: */
     bool *chosen;
@@ -39,7 +46,7 @@ void ledger_done(struct ledger *l);
 /* An item comes in (n > 0) or goes out (n < 0), so many times. */
 void ledger_add(struct ledger *l, sv item, uint64_t what, int64_t n);
 /* Buckets that do not add up. */
-size_t ledger_differs(const struct ledger *l);
+size_t ledger_differs(struct ledger *l);
 /* Choose buckets that do not add up, few enough that their rows fit. Returns how many do not add up
  * and are not chosen. */
 size_t ledger_choose(struct ledger *l);

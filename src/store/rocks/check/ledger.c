@@ -25,6 +25,17 @@ void ledger_init(struct ledger *l)
     *l = (struct ledger){ .sums = must(calloc(BUCKETS, sizeof *l->sums)) };
 }
 
+/* What waits is added up. */
+static void settle(struct ledger *l)
+{
+    for (size_t i = 0; i < l->n_waiting; i++) {
+        uint64_t *sum = l->sums[l->waiting[i].bucket];
+        sum[0] += l->waiting[i].add[0];
+        sum[1] += l->waiting[i].add[1];
+    }
+    l->n_waiting = 0;
+}
+
 void ledger_done(struct ledger *l)
 {
     free(l->sums);
@@ -88,8 +99,12 @@ void ledger_add(struct ledger *l, sv item, uint64_t what, int64_t n)
     hash_xxh3_128(item, SV_NONE, row.hash);
     const size_t at = row.hash[0] >> 48;
     if (l->state == LEDGER_SUMS) {
-        l->sums[at][0] += (uint64_t)n * row.hash[0];
-        l->sums[at][1] += (uint64_t)n * row.hash[1];
+        /* buckets lie anywhere: the memory of one is fetched while others are worked out */
+        __builtin_prefetch(l->sums[at], 1);
+        l->waiting[l->n_waiting++] =
+            (struct ledger_sum){ at, { (uint64_t)n * row.hash[0], (uint64_t)n * row.hash[1] } };
+        if (l->n_waiting == LEDGER_WAITING)
+            settle(l);
         l->n_items++;
     } else if (l->chosen[at]) {
         row.n_in = n > 0 ? (uint64_t)n : 0;
@@ -103,9 +118,10 @@ static bool differs(const struct ledger *l, size_t at)
     return l->sums[at][0] || l->sums[at][1];
 }
 
-size_t ledger_differs(const struct ledger *l)
+size_t ledger_differs(struct ledger *l)
 {
     size_t n = 0;
+    settle(l);
     for (size_t i = 0; i < BUCKETS; i++)
         n += differs(l, i);
     return n;
@@ -130,6 +146,7 @@ static size_t buckets_at_once(const struct ledger *l)
 size_t ledger_choose(struct ledger *l)
 {
     size_t most = buckets_at_once(l), left = 0;
+    settle(l);
     choose_none(l);
     for (size_t i = 0; i < BUCKETS; i++) {
         if (!differs(l, i))
