@@ -224,7 +224,7 @@ TEST(gate, light_readers_see_what_the_memory_store_says_as_of_each_commit_while_
     pthread_t thread;
     assert_int_equal(sem_init(&w.may, 0, 0), 0);
     assert_int_equal(pthread_create(&thread, NULL, write_for_ever, &w), 0);
-    for (uint64_t t = 1; t <= last; t += TEST_SANITIZED ? 48 : t < 12 ? 3 : 20) {
+    for (uint64_t t = 1; t <= last; t += TEST_SANITIZED ? 24 : t < 12 ? 3 : 20) {
         for (unsigned i = 0; i < WRITES_EACH_ROUND; i++)
             sem_post(&w.may);
         CLEANUP_BUF struct buf have = BUF_INIT(64u << 20);
@@ -490,7 +490,7 @@ TEST(gate, giants_come_as_the_memory_store_gives_them)
     char dir[64];
     struct store *oracle, *st = open_filled(dir, &oracle);
     uint64_t last = last_of(st).t;
-    for (uint64_t t = 3; t <= last; t += TEST_SANITIZED ? 24 : t < 12 ? 3 : 20) {
+    for (uint64_t t = 3; t <= last; t += t < 12 ? 3 : 20) {
         CLEANUP_BUF struct buf have = BUF_INIT(256u << 20);
         CLEANUP_BUF struct buf want = BUF_INIT(256u << 20);
         print_giants(&have, st, t);
