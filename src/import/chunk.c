@@ -203,6 +203,8 @@ static err_code parse(struct import_chunk *chunk, struct import_worker *worker, 
     for (size_t i = 0; i < n; index += items[i++].index.len)
         items[i].index.ptr = index;
     TRY(store_bulk_begin(chunk->run->store, &chunk->bulk, e));
+    if (chunk->begun)
+        TRY(chunk->begun(chunk->begun_ctx, chunk, e));
     return store_bulk_fill(chunk->bulk, items, n, e);
 }
 

@@ -132,6 +132,9 @@ struct import_chunk {
     bool taken_in;       /* another one has parsed it */
     uint64_t unit, n_pieces;
     struct lease *lease; /* of the unit, taken back; else NULL */
+    /* NULL, or asked when the bulk load has begun and is empty */
+    err_code (*begun)(void *ctx, const struct import_chunk *chunk, struct err *e);
+    void *begun_ctx;
 };
 void import_chunk_init(struct import_chunk *chunk, struct job_run *run,
                        struct import_worker *workers);

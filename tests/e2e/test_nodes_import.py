@@ -1,6 +1,7 @@
 """Several processes on one database do one import together: it comes out as on one node alone, whoever is killed or frozen."""
 import gzip
 import json
+import os
 import re
 
 import pytest
@@ -10,6 +11,7 @@ import s3_peer
 from fhirlake import FINAL, LONG, generate, patient, read_export, wait
 from test_nodes import Nodes, listed
 from test_nodes_ranges import caught, die_at_random, freeze, gone, in_hand, thaw
+from test_postgres_lost import locked
 
 pytestmark = pytest.mark.skipif(postgres.INSTALLED is None, reason=postgres.NOT_INSTALLED)
 CHUNK_BYTES = 40_000
@@ -158,6 +160,39 @@ def test_an_import_whose_node_is_killed_is_ended_by_the_others(population, alone
         assert_as_alone(nodes, rest[0], store, rest[0].wait_import(store, job), alone)
         # each was published, or given up by the holder that came next; what nobody was told of is cleared away, too
         assert nodes.sql(f"select load from fl_{store}.open_loads") == []
+
+
+def in_a_load(nodes, server):
+    """Does it stand still in the middle of a load, which waits for a lock?"""
+    return nodes.sql("select 1 from pg_stat_activity a join fl_system.nodes n on a.application_name = 'fhirlake ' || n.who "
+                     f"where n.pid = {server.process.pid} and a.wait_event_type = 'Lock' and a.query like 'copy %' limit 1") != []
+
+
+@pytest.mark.parametrize("lease_ms", [1500, 6000])
+def test_what_a_killed_node_was_loading_goes_while_the_import_goes_on(population, alone, lease_ms):
+    """Its lease ends before the holder has waited for it in vain, or behind that."""
+    nodes = Importers(2, lease_ms=lease_ms)
+    with nodes as (a, b):
+        put(a, population)
+        for i in range(24):
+            (a.objects / f"input/long/{i:02}").mkdir(parents=True)
+            for path in (a.objects / "input/pop").iterdir():
+                os.link(path, a.objects / f"input/long/{i:02}" / path.name)
+        store = a.create_store()
+        with locked(nodes.pg, nodes.database, f"fl_{store}.counts"):
+            job = a.start_import(store, "s3://input/long/")
+            wait(lambda: all(in_a_load(nodes, s) for s in nodes.all), {True})
+            has, _ = in_hand(nodes, job)
+            guest = next(s for s in nodes.all if s is not has)
+            loads = set(nodes.sql(f"select load from fl_{store}.open_loads"))
+            guest.kill()
+        # those of the holder are published; nobody publishes the other ones. At its end the door is closed first
+        left = loads
+        while left:
+            left = loads & set(nodes.sql(f"select load from fl_{store}.open_loads"))
+            assert nodes.sql(f"select 1 from fl_system.records where k = 'jobnote/{job}/door'") != [], left
+        assert set(nodes.sql(f"select load from fl_{store}.commits where load > 0")) & loads != loads
+        has.client().delete_fhir_datastore(DatastoreId=store)
 
 
 @pytest.mark.parametrize("who", ["guest", "holder"])

@@ -184,6 +184,19 @@ static err_code read_text(struct guest *g, struct import_chunk *chunk, uint64_t 
 
 /* ---- a unit ---- */
 
+struct hand { /* what a worker has in hand */
+    struct guest *guest;
+    struct lease *lease;
+    uint64_t unit;
+};
+
+/* struct import_chunk's begun: if this node dies, whoever has the unit next gives the load up */
+static err_code note_load(void *ctx, const struct import_chunk *chunk, struct err *e)
+{
+    const struct hand *h = ctx;
+    return import_unit_load_note(h->guest->run, h->lease, h->unit, chunk->bulk, e);
+}
+
 static err_code parse(struct guest *g, struct lease *lease, uint64_t unit,
                       struct import_chunk *chunk, unsigned worker, struct err *e)
 {
@@ -198,12 +211,17 @@ static err_code parse(struct guest *g, struct lease *lease, uint64_t unit,
         return ERR(e, ERR_EXISTS, "unit %llu is published", (unsigned long long)unit);
     if (rc != ERR_OK)
         return err_pass(e, &why);
+    TRY(import_unit_load_drop(g->run, lease, unit, e));
     TRY(import_unit_read(buf_sv(&note), g->files.n, chunk, want, &bytes, e));
     TRY(read_text(g, chunk, bytes, e));
     hash_xxh3_128(buf_sv(&chunk->text), SV_NONE, sum);
     if (sum[0] != want[0] || sum[1] != want[1])
         return other_input(e);
+    struct hand hand = { g, lease, unit };
+    chunk->begun = note_load;
+    chunk->begun_ctx = &hand;
     import_chunk_parse(chunk, worker);
+    chunk->begun = NULL;
     if (chunk->rc != ERR_OK)
         return err_pass(e, &chunk->err);
     TRY(import_result_write(g->run, lease, unit, chunk, e));

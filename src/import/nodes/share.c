@@ -8,7 +8,7 @@
  *
  * What nobody takes is taken back, by the unit's lease, as soon as the holder waits for it. What
  * somebody has and does not bring is parsed here, too, when nothing else is to do: the first result
- * counts, and the other load is given up.
+ * counts, and the other load is given up, as soon as nobody has the unit any more.
  *
  * How many are offered follows how many are done by others: one, where nobody takes any. */
 #include "import/nodes/units.h"
@@ -18,13 +18,12 @@
 #include "base/rng.h"
 #include "store/nodes.h"
 
-#define NODES_US    2000000ull /* between looks for other nodes */
-#define LONELY_US   1000000ull /* from an offer that nobody took to the next */
-#define LATE_US     2000000ull /* what another one has is waited for so long, */
-#define LATE_TIMES  3u         /* and so many times what a chunk took here */
-#define WAIT_MS     250u
-#define UNIT_DIGITS 8u
-#define NOTES_MAX   (64u << 20)
+#define NODES_US   2000000ull /* between looks for other nodes */
+#define LONELY_US  1000000ull /* from an offer that nobody took to the next */
+#define LATE_US    2000000ull /* what another one has is waited for so long, */
+#define LATE_TIMES 3u         /* and so many times what a chunk took here */
+#define LEFT_US    1000000ull /* between looks whether others still have what was late */
+#define WAIT_MS    250u
 
 struct import_share {
     char door[JOB_DOOR_MAX];
@@ -33,116 +32,10 @@ struct import_share {
     uint64_t look_us, offer_us; /* not before that */
     bool others;
     uint64_t late_before; /* units below it are waited for no longer */
+    struct buf late;      /* of size_t: units that were, which others may still have in hand */
+    uint64_t late_us;     /* the next look at them */
     uint64_t n_helped;
 };
-
-/* ---- notes ---- */
-
-struct note {
-    uint64_t unit;
-    sv value; /* in the arena */
-};
-
-struct notes {
-    struct arena *a;
-    struct buf items; /* of struct note, by unit */
-    err_code rc;
-};
-
-/* records_each_fn */
-static bool each_note(void *ctx, sv key, sv value)
-{
-    struct notes *n = ctx;
-    struct note note = { .value = arena_sv(n->a, value) };
-    if (key.len < UNIT_DIGITS || !sv_to_u64(sv_tail(key, key.len - UNIT_DIGITS), &note.unit))
-        n->rc = ERR_CORRUPT;
-    else if (note.value.ptr == NULL ||
-             buf_add(&n->items, sv_make(&note, sizeof note), NULL) != ERR_OK)
-        n->rc = ERR_TOO_LARGE;
-    return n->rc == ERR_OK;
-}
-
-/* Notes done/ from that unit on. */
-static err_code read_done(struct job_run *run, uint64_t from, struct notes *n, struct err *e)
-{
-    TRY(job_run_ranges_scan(run, (size_t)from, each_note, n, e));
-    return n->rc == ERR_OK ? ERR_OK : ERR(e, n->rc, "the import's notes are damaged");
-}
-
-static err_code delete_note(struct arena *a, const char *name, struct buf *writes, struct err *e)
-{
-    const struct records_write w = { RECORDS_DELETE, arena_sv(a, sv_from(name)), SV_NONE };
-    return w.key.ptr ? buf_add(writes, sv_make(&w, sizeof w), e) : arena_oom(a, e);
-}
-
-/* What others were told of a unit. */
-static err_code delete_offer(struct arena *a, uint64_t unit, struct buf *writes, struct err *e)
-{
-    char name[IMPORT_UNIT_NAME];
-    import_unit_name(name, "unit", unit);
-    return delete_note(a, name, writes, e);
-}
-
-/* What one of them told of it. Its load is published, or given up. */
-static err_code delete_result(struct arena *a, uint64_t unit, uint64_t pieces, struct buf *writes,
-                              struct err *e)
-{
-    char name[2 * IMPORT_UNIT_NAME];
-    import_unit_name(name, "done", unit);
-    TRY(delete_note(a, name, writes, e));
-    for (uint64_t i = 0; i < pieces; i++) {
-        import_piece_name(name, unit, i);
-        TRY(delete_note(a, name, writes, e));
-    }
-    return ERR_OK;
-}
-
-static err_code write_all(struct job_run *run, const struct buf *writes, struct err *e)
-{
-    const struct records_write *w = (const struct records_write *)(const void *)writes->ptr;
-    const size_t n = writes->len / sizeof *w;
-    return n ? job_run_notes_write(run, w, n, e) : ERR_OK;
-}
-
-/* Loads that a node was filling when it died, and that it had told nobody of. None of this data
- * store's is anybody's now, unless another import is under way. */
-static err_code clear_loads(struct job_run *run, struct err *e)
-{
-    struct err why;
-    if (!job_run_is_first(run))
-        return ERR_OK;
-    err_code rc = store_loads_clear_under(run->lease, run->store, &why);
-    /* one that is just being written is given up by who writes it */
-    return rc == ERR_OK || rc == ERR_CONFLICT ? ERR_OK : err_pass(e, &why);
-}
-
-/* Of a run before this one, or of one that is over. Nobody has a unit in hand: loads that nobody
- * will publish are given up. */
-static err_code clear(struct job_run *run, struct err *e)
-{
-    CLEANUP(arena_free) struct arena *a = arena_new(NOTES_MAX);
-    CLEANUP_BUF struct buf writes = BUF_INIT(NOTES_MAX);
-    struct notes n = { .a = a, .items = BUF_INIT(NOTES_MAX) };
-    err_code rc = read_done(run, 0, &n, e);
-    for (size_t i = 0; rc == ERR_OK && i < n.items.len / sizeof(struct note); i++) {
-        const struct note *note = (const struct note *)(const void *)n.items.ptr + i;
-        uint64_t pieces = 0;
-        rc = import_result_pieces(note->value, &pieces, e);
-        if (rc == ERR_OK)
-            rc = import_result_drop(run, note->value, e);
-        if (rc == ERR_OK)
-            rc = delete_result(a, note->unit, pieces, &writes, e);
-    }
-    buf_clear(&n.items);
-    if (rc == ERR_OK)
-        rc = job_run_note_scan(run, SV_LIT("unit/"), each_note, &n, e);
-    for (size_t i = 0; rc == ERR_OK && i < n.items.len / sizeof(struct note); i++)
-        rc = delete_offer(a, ((const struct note *)(const void *)n.items.ptr)[i].unit, &writes, e);
-    buf_done(&n.items);
-    TRY(rc);
-    TRY(write_all(run, &writes, e));
-    return clear_loads(run, e);
-}
 
 /* ---- the door ---- */
 
@@ -164,7 +57,7 @@ err_code import_share_open(struct import_job *import, struct err *e)
         return ERR_OK;
     /* those of a run before this one have left when this returns */
     TRY(job_run_door_close(run, e));
-    TRY(clear(run, e));
+    TRY(import_notes_clear(run, e));
     struct import_share *s = calloc(1, sizeof *s);
     if (s == NULL)
         abort();
@@ -172,6 +65,7 @@ err_code import_share_open(struct import_job *import, struct err *e)
     rng_hex32(nonce);
     (void)snprintf(s->door, sizeof s->door, IMPORT_DOOR_PREFIX "%s", nonce);
     s->window = 1;
+    buf_init(&s->late, IMPORT_NOTES_MAX);
     TRY(job_run_door_open(run, sv_from(s->door), e));
     job_run_tell(run);
     return ERR_OK;
@@ -182,7 +76,7 @@ err_code import_share_part(struct job_run *run, struct err *e)
     if (is_alone(run))
         return ERR_OK;
     TRY(job_run_door_close(run, e));
-    return clear(run, e);
+    return import_notes_clear(run, e);
 }
 
 err_code import_share_end(struct import_job *import, struct err *e)
@@ -198,6 +92,8 @@ err_code import_share_end(struct import_job *import, struct err *e)
 
 void import_share_free(struct import_share *share)
 {
+    if (share)
+        buf_done(&share->late);
     free(share);
 }
 
@@ -304,16 +200,75 @@ static bool first_away(const struct import_job *import, uint64_t first, uint64_t
     return false;
 }
 
+/* ---- what came too late ---- */
+
+/* He who had it has brought it, or has it no more. */
+static err_code leave_late(struct import_job *import, size_t at, struct err *e)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new(IMPORT_NOTES_MAX);
+    CLEANUP_BUF struct buf writes = BUF_INIT(IMPORT_NOTES_MAX);
+    CLEANUP_BUF struct buf note = BUF_INIT(IMPORT_UNIT_MAX);
+    struct buf *late = &import->share->late;
+    size_t *units = (size_t *)(void *)late->ptr;
+    char name[IMPORT_UNIT_NAME];
+    uint64_t pieces = 0;
+    struct err why;
+    import_unit_name(name, "done", units[at]);
+    err_code rc = job_run_note_get(import->run, sv_from(name), &note, &why);
+    if (rc != ERR_OK && rc != ERR_NOT_FOUND)
+        return err_pass(e, &why);
+    const bool done = rc == ERR_OK;
+    TRY(import_pieces_count(import->run, units[at], &pieces, e));
+    TRY(import_result_delete(a, units[at], pieces, &writes, e));
+    /* under the job's lease: the load is not one of a run behind this one */
+    TRY(import_notes_write(import->run, &writes, e));
+    if (done)
+        TRY(import_result_drop(import->run, buf_sv(&note), e));
+    late->len -= sizeof *units;
+    units[at] = units[late->len / sizeof *units];
+    return ERR_OK;
+}
+
+/* Loads of nodes that have died go, when their leases have ended, and not at the import's end. */
+static err_code look_for_late(struct import_job *import, struct err *e)
+{
+    struct import_share *s = import->share;
+    if (s->late.len == 0 || clock_mono_us() < s->late_us)
+        return ERR_OK;
+    s->late_us = clock_mono_us() + LEFT_US;
+    for (;;) {
+        const size_t *units = (const size_t *)(const void *)s->late.ptr;
+        size_t n = s->late.len / sizeof *units, which = 0;
+        struct lease *lease = NULL;
+        struct err why;
+        n = n < LEASE_MOST ? n : LEASE_MOST;
+        err_code rc =
+            n ? job_run_range_take(import->run, sv_from(s->door), units, n, &lease, &which, &why)
+              : ERR_EOF;
+        if (rc == ERR_EOF)
+            return ERR_OK;
+        if (rc != ERR_OK && rc != ERR_EXISTS)
+            return err_pass(e, &why);
+        rc = lease ? import_unit_load_drop(import->run, lease, units[which], e) : ERR_OK;
+        if (rc == ERR_OK)
+            rc = leave_late(import, which, e);
+        lease_release(lease);
+        TRY(rc);
+    }
+}
+
 err_code import_share_look(struct import_job *import, uint64_t first, uint64_t end, struct err *e)
 {
-    CLEANUP(arena_free) struct arena *a = arena_new(NOTES_MAX);
-    struct notes n = { .a = a, .items = BUF_INIT(NOTES_MAX) };
+    CLEANUP(arena_free) struct arena *a = arena_new(IMPORT_NOTES_MAX);
+    struct import_notes n = { .a = a, .items = BUF_INIT(IMPORT_NOTES_MAX) };
     uint64_t from;
+    if (import->share)
+        TRY(look_for_late(import, e));
     if (import->share == NULL || !first_away(import, first, end, &from))
         return ERR_OK;
-    err_code rc = read_done(import->run, from, &n, e);
-    for (size_t i = 0; rc == ERR_OK && i < n.items.len / sizeof(struct note); i++) {
-        const struct note *note = (const struct note *)(const void *)n.items.ptr + i;
+    err_code rc = import_done_read(import->run, from, &n, e);
+    for (size_t i = 0; rc == ERR_OK && i < n.items.len / sizeof(struct import_note); i++) {
+        const struct import_note *note = (const struct import_note *)(const void *)n.items.ptr + i;
         struct import_chunk *chunk = away_chunk(import, first, end, note->unit);
         if (chunk)
             rc = take_in(import, chunk, note->value, e);
@@ -348,6 +303,9 @@ static err_code take_back(struct import_job *import, uint64_t first, uint64_t en
         return err_pass(e, &why);
     struct import_chunk *chunk = away_chunk(import, first, end, units[which]);
     chunk->lease = lease;
+    /* of a node that has died with it */
+    TRY(import_unit_load_drop(import->run, lease, chunk->unit, e));
+    TRY(import_pieces_count(import->run, chunk->unit, &chunk->n_pieces, e));
     parse_here(import, chunk);
     s->window = s->window > 1 ? s->window / 2 : 1;
     s->offer_us = clock_mono_us() + LONELY_US;
@@ -394,17 +352,18 @@ err_code import_share_wait(struct import_job *import, uint64_t first, uint64_t e
 
 err_code import_share_published(struct import_job *import, uint64_t first, size_t n, struct err *e)
 {
-    CLEANUP(arena_free) struct arena *a = arena_new(NOTES_MAX);
-    CLEANUP_BUF struct buf writes = BUF_INIT(NOTES_MAX);
+    CLEANUP(arena_free) struct arena *a = arena_new(IMPORT_NOTES_MAX);
+    CLEANUP_BUF struct buf writes = BUF_INIT(IMPORT_NOTES_MAX);
     for (size_t i = 0; i < n; i++) {
         struct import_chunk *chunk = &import->ring[(first + i) % import->n_ring];
         if (chunk->has_unit)
-            TRY(delete_offer(a, chunk->unit, &writes, e));
-        /* of one that was parsed here as well, the other load is still to be given up: clear() */
-        if (chunk->taken_in)
-            TRY(delete_result(a, chunk->unit, chunk->n_pieces, &writes, e));
+            TRY(import_offer_delete(a, chunk->unit, &writes, e));
+        if (chunk->taken_in || chunk->lease)
+            TRY(import_result_delete(a, chunk->unit, chunk->n_pieces, &writes, e));
+        else if (chunk->has_unit)
+            TRY(buf_add(&import->share->late, sv_make(&chunk->unit, sizeof(size_t)), e));
     }
-    TRY(write_all(import->run, &writes, e));
+    TRY(import_notes_write(import->run, &writes, e));
     for (size_t i = 0; i < n; i++)
         import_chunk_leave(&import->ring[(first + i) % import->n_ring]);
     return ERR_OK;

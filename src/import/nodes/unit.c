@@ -8,6 +8,7 @@
 #define SKIP_MOST     2u  /* as many plain bytes as the unit has are unpacked in vain, times this */
 #define TREE_MAX      (16u << 20)
 #define DEPTH         4u
+#define LOAD_MAX      1024u
 
 void import_unit_name(char out[IMPORT_UNIT_NAME], const char *folder, uint64_t unit)
 {
@@ -152,7 +153,7 @@ static err_code write_lines(struct job_run *run, struct lease *lease, uint64_t u
 static err_code write_note(const struct import_chunk *chunk, uint64_t pieces, struct buf *out,
                            struct err *e)
 {
-    CLEANUP_BUF struct buf load = BUF_INIT(1024);
+    CLEANUP_BUF struct buf load = BUF_INIT(LOAD_MAX);
     const uint64_t counts[] = { chunk->scanned, chunk->imported, chunk->rejected,
                                 chunk->with_issues, chunk->imported_bytes };
     size_t n;
@@ -259,19 +260,58 @@ err_code import_result_pieces(sv note, uint64_t *out, struct err *e)
     return sv_to_u64(json_number(json_get(root, "pieces")), out) ? ERR_OK : damaged(e);
 }
 
-err_code import_result_drop(struct job_run *run, sv note, struct err *e)
+/* ---- loads that are given up ---- */
+
+static err_code drop_load(struct job_run *run, sv load, struct err *e)
 {
-    CLEANUP(arena_free) struct arena *a = arena_new(TREE_MAX);
     struct store_bulk *bulk;
-    yyjson_val *root = NULL;
     struct err why;
-    TRY(parse(a, note, &root, e));
-    err_code rc =
-        store_bulk_take_over(run->store, json_string(json_get(root, "load")), &bulk, &why);
+    err_code rc = store_bulk_take_over(run->store, load, &bulk, &why);
     if (rc == ERR_NOT_FOUND)
         return ERR_OK;
     if (rc != ERR_OK)
         return err_pass(e, &why);
     store_bulk_abort(bulk);
     return ERR_OK;
+}
+
+err_code import_result_drop(struct job_run *run, sv note, struct err *e)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new(TREE_MAX);
+    yyjson_val *root = NULL;
+    TRY(parse(a, note, &root, e));
+    return drop_load(run, json_string(json_get(root, "load")), e);
+}
+
+err_code import_unit_load_note(struct job_run *run, struct lease *lease, uint64_t unit,
+                               const struct store_bulk *bulk, struct err *e)
+{
+    CLEANUP_BUF struct buf note = BUF_INIT(LOAD_MAX);
+    char name[IMPORT_UNIT_NAME];
+    TRY(buf_add_fmt(&note, e, "%llu ", (unsigned long long)lease_epoch(lease)));
+    TRY(store_bulk_hand_over(bulk, &note, e));
+    import_unit_name(name, "load", unit);
+    return job_run_range_note(run, lease, sv_from(name), buf_sv(&note), e);
+}
+
+/* A node that was frozen has taken the unit long ago, and the load may be that of who has it now:
+ * the epoch of that one is greater. */
+err_code import_unit_load_drop(struct job_run *run, const struct lease *lease, uint64_t unit,
+                               struct err *e)
+{
+    CLEANUP_BUF struct buf note = BUF_INIT(LOAD_MAX);
+    char name[IMPORT_UNIT_NAME];
+    uint64_t epoch;
+    struct err why;
+    sv load, word;
+    import_unit_name(name, "load", unit);
+    err_code rc = job_run_note_get(run, sv_from(name), &note, &why);
+    if (rc == ERR_NOT_FOUND)
+        return ERR_OK;
+    if (rc != ERR_OK)
+        return err_pass(e, &why);
+    load = buf_sv(&note);
+    if (!sv_cut(&load, ' ', &word) || !sv_to_u64(word, &epoch))
+        return damaged(e);
+    return lease == NULL || epoch < lease_epoch(lease) ? drop_load(run, load, e) : ERR_OK;
 }

@@ -5,11 +5,13 @@
  *
  *   unit/N      {"sum":[..], "bytes", "segments":[[file, offset, packed, line, bytes], ...]}: the
  *               lines that the holder has read, and the digest of their text
+ *   load/N      by who has the unit, before it is filled: "EPOCH LOAD", the epoch of its lease, and
+ *               the load. Who has the unit next, or the holder, gives it up
  *   lines/N/I   by who has the unit: what became of its lines, kind by kind, packed
  *   done/N      by the same, under the lease: {"load", "pieces", "counts", "ends"}
  *
  *   share.c   the holder: offers chunks, takes in what others made of them, takes some back
- *   guest.c   the others                              unit.c   what the notes say
+ *   guest.c   the others      unit.c   what the notes say      notes.c   notes go
  * Floor: import. */
 #pragma once
 #include "import/import_private.h"
@@ -35,8 +37,44 @@ MUST_USE err_code import_result_read(struct job_run *run, uint64_t unit, sv note
                                      struct import_chunk *chunk, struct err *e);
 /* How many notes lines/N/I there are. */
 MUST_USE err_code import_result_pieces(sv note, uint64_t *out, struct err *e);
+/* Which load a unit is parsed into, under the unit's lease. ERR_CONFLICT: that is lost. */
+MUST_USE err_code import_unit_load_note(struct job_run *run, struct lease *lease, uint64_t unit,
+                                        const struct store_bulk *bulk, struct err *e);
+/* What an earlier holder of the unit's lease has begun is given up, if it is there: he has left no
+ * result, and cannot any more. */
+MUST_USE err_code import_unit_load_drop(struct job_run *run, const struct lease *lease,
+                                        uint64_t unit, struct err *e);
 /* The load of a result is given up, if it is there. */
 MUST_USE err_code import_result_drop(struct job_run *run, sv note, struct err *e);
+
+/* ---- notes.c ---- */
+#define IMPORT_NOTES_MAX (64u << 20)
+struct import_note {
+    uint64_t unit;
+    sv value; /* in the arena */
+};
+struct import_notes {
+    struct arena *a;
+    struct buf items; /* of struct import_note, by unit */
+    err_code rc;
+};
+/* Notes done/ from that unit on. */
+MUST_USE err_code import_done_read(struct job_run *run, uint64_t from, struct import_notes *n,
+                                   struct err *e);
+/* How many notes lines/N/I there are of a unit. */
+MUST_USE err_code import_pieces_count(struct job_run *run, uint64_t unit, uint64_t *out,
+                                      struct err *e);
+/* To writes: what others were told of a unit goes. */
+MUST_USE err_code import_offer_delete(struct arena *a, uint64_t unit, struct buf *writes,
+                                      struct err *e);
+/* What one of them told of it. Its load is published, or given up. */
+MUST_USE err_code import_result_delete(struct arena *a, uint64_t unit, uint64_t pieces,
+                                       struct buf *writes, struct err *e);
+/* Under the job's lease. */
+MUST_USE err_code import_notes_write(struct job_run *run, const struct buf *writes, struct err *e);
+/* Of a run before this one, or of one that is over. Nobody has a unit in hand: loads that nobody
+ * will publish are given up. */
+MUST_USE err_code import_notes_clear(struct job_run *run, struct err *e);
 
 /* The door: of a release, since all have to make the same of a line. */
 #define IMPORT_DOOR_PREFIX "import-" FHIRLAKE_VERSION "-"
