@@ -207,6 +207,8 @@ struct http_stream *http_stream_begin(struct http_exchange *exchange, unsigned s
  * ERR_CANCELLED: the caller has gone. */
 MUST_USE err_code http_stream_put(struct http_stream *stream, sv bytes, unsigned wait_ms,
                                   size_t *taken, struct err *e);
+/* What was put and has not gone out does not. The stream is to end, not whole. */
+void http_stream_drop(struct http_stream *stream);
 /* The exchange ends with it. What was put goes out; behind that comes the end of the body, or, when
  * it is not whole, that of the connection. */
 void http_stream_end(struct http_stream *stream, bool whole);

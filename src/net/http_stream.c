@@ -254,6 +254,15 @@ err_code http_stream_put(struct http_stream *stream, sv bytes, unsigned wait_ms,
     return ERR_OK;
 }
 
+void http_stream_drop(struct http_stream *stream)
+{
+    pthread_mutex_lock(&stream->lock);
+    stream->len = 0;
+    buf_clear(&stream->over_room);
+    stream->over_at = 0;
+    pthread_mutex_unlock(&stream->lock);
+}
+
 void http_stream_end(struct http_stream *stream, bool whole)
 {
     struct http_exchange *exchange = stream->x;

@@ -244,6 +244,9 @@ static void leave_with_body(struct exchange *ex, const struct http_header *h, si
 static void leave_with_stream(struct exchange *ex)
 {
     struct rest_call *call = &ex->call;
+    /* before the erasure, which may wait for the data store, says that it is done */
+    if (rest_clock_erased(call))
+        http_stream_drop(ex->stream.out);
     if (call->st)
         store_registry_release(call->service->cfg.stores, call->st);
     arena_free(ex->of_grant);
@@ -322,6 +325,8 @@ static void work(struct service *service, void *ctx)
     }
     if (ex->rc == ERR_OK)
         ex->rc = call->it->fn(call, &ex->e);
+    if (ex->rc == ERR_OK && ex->stream.out == NULL)
+        ex->rc = rest_may_answer(call, &ex->e);
     rest_clock_stop(&ex->clock);
     if (ex->rc == ERR_THROTTLED) {
         /* A refusal waits here, and keeps no large body meanwhile. */

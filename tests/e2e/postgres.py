@@ -235,7 +235,7 @@ class Proxy(Relay):
 
     def __init__(self, to):
         self.cuts, self.n_cut = [], 0
-        self.holds, self.held, self.closed = [], threading.Event(), threading.Event()
+        self.holds, self.held, self.closed, self.freed = [], threading.Event(), threading.Event(), threading.Event()
         super().__init__(to)
 
     def cut(self, what, behind=False, after=0):
@@ -243,18 +243,21 @@ class Proxy(Relay):
         with self.lock:
             self.cuts.append([what, behind, after])
 
-    def hold(self, what):
-        """The connection of the next one who sends it, in front of the server; `held` tells of it."""
+    def hold(self, what, after=0):
+        """The connection of the next one who sends it, after it was sent so often, in front of the server; `held` tells of it.
+        `freed` lets all go on."""
         with self.lock:
-            self.holds.append(what)
+            self.holds.append([what, after])
 
     def _is_held(self, data):
         with self.lock:
             for one in self.holds:
-                if one in data:
-                    self.holds.remove(one)
-                    self.held.set()
-                    return True
+                if one[0] in data:
+                    one[1] -= 1
+                    if one[1] < 0:
+                        self.holds.remove(one)
+                        self.held.set()
+                        return True
         return False
 
     def _due(self, data):
@@ -282,8 +285,9 @@ class Proxy(Relay):
             while data := client.recv(1 << 16):
                 said = data + self._ran(data, prepared)
                 if self._is_held(said):
-                    self.closed.wait()
-                    break
+                    self.freed.wait()
+                    if self.closed.is_set():
+                        break
                 due = self._due(said)
                 if due and due[1]:  # whoever comes next is the answer, which is lost
                     mute.set()
@@ -298,6 +302,7 @@ class Proxy(Relay):
 
     def close(self):
         self.closed.set()
+        self.freed.set()
         super().close()
 
 

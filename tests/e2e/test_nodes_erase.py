@@ -1,4 +1,5 @@
 """Erasing where several processes have one database: one is killed or frozen with a purge in hand, and another one ends it."""
+import concurrent.futures
 import http.client
 import json
 import signal
@@ -156,6 +157,39 @@ def test_a_table_that_goes_out_is_ended_by_an_erasure_of_another_node(tmp_path):
             # what begins behind it is whole
             rows = server.fhir(store).post(view_stream.RUN, view_stream.view(wide=False)).body.splitlines()
             assert len(rows) == view_stream.N - 1
+
+
+# What a search, a history, say to the database again and again, and how often before they stand still.
+SEARCH = ("Observation?_count=720", b"select k.first, k.count, k.raw_len, k.body from packs k where", 1)
+HISTORY = ("Observation/_history?_count=720", b"select $2::bigint, p.n,", 300)
+
+
+@pytest.mark.parametrize("query, said, after", [SEARCH, HISTORY], ids=["search", "history"])
+def test_who_stood_still_beside_an_erasure_of_another_node_shows_nothing_of_it(tmp_path, monkeypatch, query, said, after):
+    """It has read what is erased, and waits for the rest."""
+    pg = postgres.Postgres(port=postgres.free_port())
+    monkeypatch.setattr(postgres, "server", lambda: pg)
+    try:
+        nodes = Nodes(2, "--export-files", str(tmp_path))
+        proxy = postgres.Proxy(pg.port)
+        a, b = nodes.all
+        b.options[b.options.index("--store") + 1] = f"postgresql://fhirlake@127.0.0.1:{proxy.port}/{nodes.database}"
+        with nodes, concurrent.futures.ThreadPoolExecutor(1) as thread:
+            store = filled(a)
+            proxy.hold(said, after)
+            answer = thread.submit(b.fhir(store).get, query)
+            assert proxy.held.wait(60)
+            purge = job_of(a.fhir(store).post("Patient/p0-/$purge", None, content_type=None))
+            assert ended(a, store, purge)["status"] == "COMPLETED"
+            proxy.freed.set()
+            answer = answer.result()
+            assert (answer.status, answer.headers["Retry-After"]) == (503, "1"), answer.body[:300]
+            assert b"secret-p0-" not in answer.body and b"erased" in answer.body
+            again = b.fhir(store).get(query)
+            assert again.status == 200 and b"secret-p0-" not in again.body and b"secret-p1-" in again.body
+        proxy.close()
+    finally:
+        pg.close()
 
 
 # What the transaction that erases one resource says to the database, in this order.

@@ -111,6 +111,12 @@ err_code http_stream_put(struct http_stream *stream, sv bytes, unsigned wait_ms,
     abort();
 }
 
+void http_stream_drop(struct http_stream *stream)
+{
+    (void)stream;
+    abort();
+}
+
 void http_stream_end(struct http_stream *stream, bool whole)
 {
     (void)stream, (void)whole;

@@ -11,6 +11,7 @@
  * call. */
 #include "rest/fair/clock_private.h"
 #include "rest/rest_private.h"
+#include "rest/route_private.h"
 
 #include "base/clock.h"
 #include "base/limits.h"
@@ -55,29 +56,58 @@ void rest_clock_no_end(const struct rest_call *call)
 
 void rest_clock_as_of(const struct rest_call *call, uint64_t as_of, uint64_t asked_us)
 {
-    if (call->clock == NULL)
+    struct rest_clock *k = call->clock;
+    /* of a Bundle the first one is the earliest */
+    if (k == NULL || k->erased_us)
         return;
-    call->clock->as_of = as_of;
-    call->clock->erased_us = asked_us;
+    k->as_of = as_of;
+    k->erased_us = asked_us;
 }
 
-static err_code erased_meanwhile(struct err *e)
+err_code rest_reads_newest(const struct rest_call *call, uint64_t *as_of, struct err *e)
 {
+    const uint64_t now = clock_mono_us();
+    TRY(rest_newest(call, as_of, e));
+    rest_clock_as_of(call, *as_of, now);
+    return ERR_OK;
+}
+
+static err_code erased_meanwhile(struct rest_clock *k, struct err *e)
+{
+    k->erased = true;
     return ERR(e, ERR_CANCELLED, "resources of the data store were erased meanwhile");
 }
 
 /* By any node, in a database. */
-static err_code look_for_erasures(struct rest_clock *k, struct err *e)
+static err_code look_for_erasures(struct rest_clock *k, struct store *st, bool *any, struct err *e)
 {
-    struct store *st = k->endless->st;
     const uint64_t now = clock_mono_us();
     uint64_t t;
+    *any = false;
     if (!store_is_remote(st) || k->erased_us == 0 ||
         now - k->erased_us < STORE_ERASED_LOOK_MS * UINT64_C(1000))
         return ERR_OK;
     TRY(store_erased_at(st, &t, e));
     k->erased_us = now;
-    return t > k->as_of ? erased_meanwhile(e) : ERR_OK;
+    *any = t > k->as_of;
+    return ERR_OK;
+}
+
+err_code rest_may_answer(const struct rest_call *call, struct err *e)
+{
+    struct rest_clock *k = call->clock;
+    bool any;
+    if (k == NULL || k->endless || call->st == NULL || rest_is_bundle(call->it))
+        return ERR_OK;
+    TRY(look_for_erasures(k, call->st, &any, e));
+    return any ? ERR(e, ERR_UNAVAILABLE,
+                     "Resources of the data store were erased meanwhile: try again")
+               : ERR_OK;
+}
+
+bool rest_clock_erased(const struct rest_call *call)
+{
+    return call->clock && call->clock->erased;
 }
 
 static err_code is_there(struct rest_clock *k, struct err *e)
@@ -90,9 +120,12 @@ static err_code is_there(struct rest_clock *k, struct err *e)
         if (store_has_failed(k->endless->st))
             return ERR(e, ERR_UNAVAILABLE,
                        "the data store could not write to its disk, and is opened anew: try again");
-        return erased_meanwhile(e);
+        return erased_meanwhile(k, e);
     }
-    TRY(look_for_erasures(k, e));
+    bool any;
+    TRY(look_for_erasures(k, k->endless->st, &any, e));
+    if (any)
+        return erased_meanwhile(k, e);
     TRY(datastore_hold(k->service, k->endless->ds->id, &held, e));
     const bool active = sv_eq(datastore_of(held)->status, SV_LIT("ACTIVE"));
     datastore_release(&held);

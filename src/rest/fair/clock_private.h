@@ -15,6 +15,7 @@ struct rest_clock {
     bool has_lock;                   /* of conditional writes: the call waits for no turn */
     const struct rest_call *endless; /* the call, when it has no end; else NULL */
     uint64_t as_of, erased_us;       /* it reads as of that; erasures were looked for then */
+    bool erased;                     /* it was ended by one */
     struct making_ticket making;     /* held until the answer is handed over */
 };
 
@@ -25,9 +26,17 @@ void rest_clock_stop(struct rest_clock *k);
  * deleted, when an erasure there waits for it or came behind it (ERR_CANCELLED), or when its disk
  * failed (ERR_UNAVAILABLE). */
 void rest_clock_no_end(const struct rest_call *call);
-/* Of such a call: what it reads is as of that commit, which was the newest at some time behind
- * asked_us. When an erasure came behind it, what was read before may not go out. */
+/* That commit was the newest at some time behind asked_us, before the call read anything. When an
+ * erasure came behind it, what was read may not go out. Of several in one call the first counts. */
 void rest_clock_as_of(const struct rest_call *call, uint64_t as_of, uint64_t asked_us);
+/* As rest_newest(), with rest_clock_as_of(). */
+MUST_USE err_code rest_reads_newest(const struct rest_call *call, uint64_t *as_of, struct err *e);
+/* Its answer is made, and nothing of it has gone out. In a database nobody waits for calls, so one
+ * that took long asks: was something erased meanwhile? ERR_UNAVAILABLE. Not of a Bundle, which may
+ * have written. */
+MUST_USE err_code rest_may_answer(const struct rest_call *call, struct err *e);
+/* It was ended because of an erasure. */
+bool rest_clock_erased(const struct rest_call *call);
 uint64_t rest_until_us(const struct rest_call *call); /* monotonic; 0: no end */
 /* Called every millisecond or so by what may take long. ERR_TIMEOUT: the call's time is over;
  * ERR_CANCELLED: the caller has hung up, or what he asks for goes away. May wait for the call's

@@ -79,7 +79,7 @@ static err_code read_place(struct everything *everything, sv text, struct err *e
     uint64_t n, newest;
     bool ok = sv_cut(&text, '-', &t) && sv_to_u64(t, &everything->p->as_of) &&
               sv_cut(&text, '-', &kind) && everything->p->as_of;
-    TRY(rest_newest(everything->call, &newest, e));
+    TRY(rest_reads_newest(everything->call, &newest, e));
     ok = ok && everything->p->as_of <= newest;
     if (ok && sv_eq(kind, SV_LIT("b")))
         return ERR_OK;
@@ -147,7 +147,8 @@ static err_code read_request(struct everything *everything, struct err *e)
             !search_compartment(everything->call->type, (fhir_type)t, members);
     for (size_t i = 0; i < everything->call->params.n; i++)
         TRY(read_param(everything, &everything->call->params.items[i], e));
-    return everything->p->as_of ? ERR_OK : rest_newest(everything->call, &everything->p->as_of, e);
+    return everything->p->as_of ? ERR_OK
+                                : rest_reads_newest(everything->call, &everything->p->as_of, e);
 }
 
 /* ---- references ---- */

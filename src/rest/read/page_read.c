@@ -6,6 +6,7 @@
  * handling=strict.
  * Source: FHIR R4 search.html; what differs from HealthLake is in docs/api-fhir.md. */
 #include "rest/answer_private.h"
+#include "rest/fair/clock_private.h"
 #include "rest/grant_private.h"
 #include "rest/params_private.h"
 #include "rest/read/cursor_private.h"
@@ -46,7 +47,7 @@ static err_code read_summary(struct rest_page *page, sv value, struct err *e)
 static err_code read_as_of(struct rest_page *page, sv value, struct err *e)
 {
     uint64_t t, newest;
-    TRY(rest_newest(page->call, &newest, e));
+    TRY(rest_reads_newest(page->call, &newest, e));
     if (!sv_to_u64(value, &t) || t == 0 || t > newest)
         return bad(e, "_asOf must be the number of a commit of this data store");
     TRY(rest_allowed(page->call, page->call->type ? "GetHistoryByResourceType" : "GetFullHistory",
@@ -304,7 +305,7 @@ err_code rest_page_read(struct rest_page *page, struct err *e)
     if (page->as_of == 0)
         page->as_of = call->as_of;
     if (page->as_of == 0)
-        TRY(rest_newest(call, &page->as_of, e));
+        TRY(rest_reads_newest(call, &page->as_of, e));
     const struct query_source src = rest_query_source(call, page->as_of);
     query_init(query, &src, page->types[0]);
     memcpy(query->types, page->types, page->n_types * sizeof query->types[0]);

@@ -6,6 +6,7 @@
  *
  * T is the commit that all pages of the search see. KEY and VALUE are hexadecimal digits, NUMBER is
  * that of a resource. */
+#include "rest/fair/clock_private.h"
 #include "rest/read/page_private.h"
 
 #include "codec/hash.h"
@@ -46,7 +47,7 @@ err_code rest_page_place_read(struct rest_page *page, sv text, struct err *e)
         page->as_of == 0)
         return bad_place(e);
     /* a database that cannot be asked does not make the token a wrong one */
-    TRY(rest_newest(page->call, &newest, e));
+    TRY(rest_reads_newest(page->call, &newest, e));
     if (page->as_of > newest)
         return bad_place(e);
     if (sv_eq(kind, SV_LIT("b")))

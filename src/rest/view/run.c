@@ -239,9 +239,7 @@ static err_code may_read(const struct rest_call *call, struct err *e)
 
 static err_code answer(struct run *r, struct arena *a, struct err *e)
 {
-    const uint64_t now_us = clock_mono_us();
-    TRY(rest_newest(r->call, &r->as_of, e));
-    rest_clock_as_of(r->call, r->as_of, now_us);
+    TRY(rest_reads_newest(r->call, &r->as_of, e));
     TRY(rest_view_whose(r->call, r->asked, r->as_of, a, &r->whose, e));
     TRY(rest_view_table_begin(&r->table, e));
     TRY(r->asked->given ? walk_given(r, e) : walk_all(r, e));
