@@ -25,7 +25,6 @@
 #include <limits.h>
 #include <unistd.h>
 
-#define WAIT_MS     100u
 #define ARENA_BYTES (32u << 20) /* what is asked for, and the records of the company */
 #define SHOWN_MOST  5u          /* exports that the message names */
 #define LISTED_MOST 200u
@@ -44,6 +43,7 @@ static bool has_snapshot(const struct job_run *run)
 
 static err_code finish_store(struct erasure *x, struct err *e)
 {
+    unsigned waited_ms = 0;
     for (bool told = false;; told = true) {
         struct err why = { 0 };
         TRY(erase_goes_on(x, e));
@@ -55,7 +55,7 @@ static err_code finish_store(struct erasure *x, struct err *e)
         if (!told)
             LOG(LOG_INFO, "erase_waits", LOG_SV("job", x->run->job->id),
                 LOG_STR("for", rc == ERR_OK ? "a backup" : why.msg));
-        job_run_pause(x->run, WAIT_MS);
+        erase_wait(x, &waited_ms);
     }
 }
 
@@ -65,7 +65,7 @@ static err_code wait_for_readers(struct erasure *x, struct err *e)
     const uint64_t end_us = clock_mono_us() + STORE_ERASED_WAIT_MS * UINT64_C(1000);
     while (store_is_remote(x->run->store) && clock_mono_us() < end_us) {
         TRY(erase_goes_on(x, e));
-        job_run_pause(x->run, WAIT_MS);
+        job_run_pause(x->run, ERASE_WAIT_MS);
     }
     return ERR_OK;
 }
@@ -75,11 +75,12 @@ static err_code wait_for_readers(struct erasure *x, struct err *e)
  * those of an import that came behind the erasure. */
 static err_code clear_loads(struct erasure *x, struct err *e)
 {
+    unsigned waited_ms = 0;
     struct err why;
     err_code rc;
     while ((rc = store_loads_clear_under(x->run->lease, x->run->store, &why)) == ERR_CONFLICT) {
         TRY(erase_goes_on(x, e));
-        job_run_pause(x->run, WAIT_MS);
+        erase_wait(x, &waited_ms);
     }
     return rc == ERR_OK ? ERR_OK : err_pass(e, &why);
 }
@@ -100,7 +101,7 @@ static err_code open_anew(struct erasure *x, struct err *e)
         while (rc == ERR_THROTTLED && !job_run_should_stop(x->run));
         TRY(rc);
         if (store_wants_anew(x->run->store))
-            job_run_pause(x->run, WAIT_MS);
+            job_run_pause(x->run, ERASE_WAIT_MS);
     }
     return ERR_OK;
 }

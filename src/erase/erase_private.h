@@ -37,6 +37,17 @@ MUST_USE err_code erase_soft(struct erasure *x, const struct store_version *v, b
 MUST_USE err_code erase_count(struct erasure *x, struct err *e);
 /* The same, now and then: something went. */
 MUST_USE err_code erase_tell(struct erasure *x, struct err *e);
+/* Waits for what tells nobody when it is over. Each look in a database is several statements, so
+ * there it waits longer and longer, 1 s at most. *ms: of the wait before this one; 0: none. */
+#define ERASE_WAIT_MS      100u
+#define ERASE_WAIT_MOST_MS 1000u
+static inline unsigned erase_wait_next(unsigned ms, bool asks)
+{
+    if (ms == 0 || !asks)
+        return ERASE_WAIT_MS;
+    return 2 * ms < ERASE_WAIT_MOST_MS ? 2 * ms : ERASE_WAIT_MOST_MS;
+}
+void erase_wait(const struct erasure *x, unsigned *ms);
 /* ERR_CANCELLED: the job is to stop. */
 MUST_USE err_code erase_goes_on(const struct erasure *x, struct err *e);
 /* Resources of a type with an entry of this reference parameter to a resource, in any version up to

@@ -3,12 +3,17 @@
 
 #include "base/clock.h"
 
-#define WAIT_MS 100u             /* for what tells nobody when it is over */
 #define TELL_US UINT64_C(250000) /* between two looks at the counts */
 
 err_code erase_goes_on(const struct erasure *x, struct err *e)
 {
     return job_run_should_stop(x->run) ? ERR(e, ERR_CANCELLED, "the job was stopped") : ERR_OK;
+}
+
+void erase_wait(const struct erasure *x, unsigned *ms)
+{
+    *ms = erase_wait_next(*ms, store_is_remote(x->run->store));
+    job_run_pause(x->run, *ms);
 }
 
 err_code erase_count(struct erasure *x, struct err *e)
@@ -34,6 +39,7 @@ err_code erase_tell(struct erasure *x, struct err *e)
 
 err_code erase_one(struct erasure *x, store_number number, uint64_t t, struct err *e)
 {
+    unsigned waited_ms = 0;
     bool any;
     for (;;) {
         struct err why;
@@ -48,7 +54,7 @@ err_code erase_one(struct erasure *x, store_number number, uint64_t t, struct er
             return erase_tell(x, e);
         if (rc != ERR_CONFLICT)
             return err_pass(e, &why);
-        job_run_pause(x->run, WAIT_MS);
+        erase_wait(x, &waited_ms);
     }
 }
 

@@ -282,6 +282,17 @@ TEST(erase, that_is_to_stop_stops)
     assert_true(there("Patient", "a", STORE_NOW));
 }
 
+TEST(erase, asks_a_database_less_and_less_often)
+{
+    (void)state;
+    static const unsigned want[] = { 100, 200, 400, 800, 1000, 1000 };
+    unsigned ms = 0, always = 0;
+    for (size_t i = 0; i < sizeof want / sizeof want[0]; i++) {
+        assert_int_equal(ms = erase_wait_next(ms, true), want[i]);
+        assert_int_equal(always = erase_wait_next(always, false), want[0]);
+    }
+}
+
 #define EACH(sentence) cmocka_unit_test_setup_teardown(test_erase_##sentence, begin, end)
 
 int main(void)
@@ -294,6 +305,7 @@ int main(void)
         EACH(shows_how_far_it_is_while_it_is_under_way),
         EACH(of_a_soft_kind_counts_what_is_deleted_however_often_it_begins),
         EACH(that_is_to_stop_stops),
+        EACH(asks_a_database_less_and_less_often),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
