@@ -37,6 +37,22 @@ static void overlay_live(struct job_engine *engine, struct job *job, struct aren
         job->message = job_progress_text(job, a);
 }
 
+/* What a run tells of its progress goes when its job ends, and the record has all of it then: the
+ * job may have ended since its record was read. */
+static err_code read_ended(struct job_engine *engine, struct job *job, struct arena *a,
+                           struct err *e)
+{
+    struct job_record now;
+    if (!job->start_ms || !job_progress_is_none(&job->progress))
+        return ERR_OK;
+    TRY(job_record_read(engine->cfg.records, job->kind, job->datastore_id, job->id, a, &now, e));
+    if (!job_status_is_final(now.job.status))
+        return ERR_OK;
+    now.job.params = job->params;
+    *job = now.job;
+    return ERR_OK;
+}
+
 err_code job_get(struct job_engine *engine, job_kind kind, sv datastore_id, sv job_id,
                  struct arena *a, struct job *out, struct err *e)
 {
@@ -47,6 +63,7 @@ err_code job_get(struct job_engine *engine, job_kind kind, sv datastore_id, sv j
     if (!job_status_is_final(rec.job.status)) {
         job_live_read(engine, &rec.job, 1);
         overlay_live(engine, &rec.job, a);
+        TRY(read_ended(engine, &rec.job, a, e));
     }
     *out = rec.job;
     return ERR_OK;
@@ -58,9 +75,17 @@ err_code job_list(struct job_engine *engine, job_kind kind, const struct job_fil
 {
     TRY(job_record_list(engine->cfg.records, kind, filter, after, max, a, out, n_out, next, e));
     job_live_read(engine, *out, *n_out);
-    for (size_t i = 0; i < *n_out; i++)
-        if (!job_status_is_final((*out)[i].status))
-            overlay_live(engine, &(*out)[i], a);
+    for (size_t i = 0; i < *n_out; i++) {
+        struct job *job = &(*out)[i];
+        struct err why;
+        if (job_status_is_final(job->status))
+            continue;
+        overlay_live(engine, job, a);
+        err_code rc = read_ended(engine, job, a, &why);
+        /* its data store was deleted meanwhile */
+        if (rc != ERR_OK && rc != ERR_NOT_FOUND)
+            return err_pass(e, &why);
+    }
     return ERR_OK;
 }
 

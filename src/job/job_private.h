@@ -357,3 +357,4 @@ void job_live_take_up(struct job_run *run);
 /* The progress of a run, as far as it or a node before it has told. */
 void job_live_last(struct job_run *run, struct job_progress *out);
 void job_live_read(struct job_engine *engine, struct job *jobs, size_t n);
+bool job_progress_is_none(const struct job_progress *p);

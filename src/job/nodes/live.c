@@ -40,6 +40,17 @@ static const size_t counters[] = {
 #define N_COUNTERS (sizeof counters / sizeof counters[0])
 #define N_GROW     (N_COUNTERS - 4)
 
+bool job_progress_is_none(const struct job_progress *p)
+{
+    uint64_t any = 0;
+    for (size_t i = 0; i < N_COUNTERS; i++) {
+        uint64_t n;
+        memcpy(&n, (const char *)p + counters[i], sizeof n);
+        any |= n;
+    }
+    return any == 0;
+}
+
 /* As far as both have come, where they count what is done; else as `now` has it. */
 static void further(struct job_progress *seen, const struct job_progress *now)
 {

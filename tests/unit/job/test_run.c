@@ -285,6 +285,38 @@ TEST(runner, an_imports_progress_is_what_it_was_until_the_next_run_tells_its_own
     fx_close(&f);
 }
 
+/* Its record is read, it ends, and what it has told is gone. */
+TEST(runner, who_asks_while_an_import_ends_sees_no_progress_go_back)
+{
+    struct fx f;
+    begin(&f, &without_undo);
+    struct job_request q = fx_request(JOB_IMPORT, "s3://input/p/", "s3://out/p");
+    const struct job_filter all = { .datastore_id = FX_STORE };
+    stage.n_told = 7;
+    fx_put(&f, "input/p/a.ndjson", SV_LIT("{}"));
+    for (unsigned run = 1; run <= 100; run++) {
+        CLEANUP(arena_free) struct arena *a = arena_new(64 << 20);
+        struct job j, *list;
+        size_t n;
+        sv next, id;
+        OK(job_submit(f.engine, &q, a, &j, e));
+        id = j.id;
+        wait_running(run);
+        open_gate(run);
+        do {
+            arena_mark m = arena_mark_get(a);
+            OK(job_get(f.engine, JOB_IMPORT, FX_STORE, id, a, &j, e));
+            assert_int_equal(j.progress.resources_imported, 7);
+            OK(job_list(f.engine, JOB_IMPORT, &all, SV_NONE, 1, a, &list, &n, &next, e));
+            assert_int_equal(n, 1);
+            assert_int_equal(list[0].progress.resources_imported, 7);
+            arena_rewind(a, m);
+        } while (!job_status_is_final(j.status));
+    }
+    fx_engine_stop(&f);
+    fx_close(&f);
+}
+
 TEST(runner, a_dropped_data_store_ends_what_runs_and_what_waits)
 {
     struct fx f;
@@ -394,6 +426,7 @@ TEST_MAIN(T(runner, one_of_a_data_store_runs_and_the_next_begins_when_it_has_end
           T(runner, a_failed_run_is_undone_and_its_message_is_the_jobs),
           T(runner, a_run_that_the_engine_stops_keeps_its_status_and_is_taken_up),
           T(runner, an_imports_progress_is_what_it_was_until_the_next_run_tells_its_own),
+          T(runner, who_asks_while_an_import_ends_sees_no_progress_go_back),
           T(runner, a_dropped_data_store_ends_what_runs_and_what_waits),
           T(runner, what_the_kind_refuses_has_no_job),
           T(run, a_pause_ends_with_the_stop_and_not_with_its_time),
