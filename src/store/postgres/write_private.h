@@ -57,7 +57,9 @@ MUST_USE err_code pg_load_numbers(PGconn *conn, uint64_t b, struct store_bulk_it
                                   struct pg_numbered *rows, bool *known, struct err *e);
 
 /* ---- load/packs.c ---- */
-#define PG_PACK_BYTES (32u << 10) /* of resources in a pack: it ends with the one that reaches it */
+/* Of resources in a pack: it ends with the one that reaches it. LZ4 packs what is below 64 KiB with
+ * a denser table; of larger packs a read by id opens more, for little disk. */
+#define PG_PACK_BYTES (56u << 10)
 #define PG_PACK_MOST  (16u << 10) /* larger bodies have a row of `versions` */
 /* A version of load b that stands in a pack, and so in no row of versions and changes. */
 static inline bool pg_is_packed(uint64_t b, const struct pg_numbered *row)
