@@ -326,6 +326,11 @@ def database_of(data):
     return server().uri(_databases[str(data)])
 
 
+def asks(data, text):
+    """The rows of a question to it."""
+    return server().sql(text, _databases[str(data)])
+
+
 def forget(data):
     if str(data) in _databases:
         server().drop(_databases.pop(str(data)))

@@ -6,6 +6,7 @@ import os
 
 import pytest
 
+import postgres
 from fhirlake import FINAL, SANITIZED, Server, wait
 
 MIB = 1 << 20
@@ -101,11 +102,17 @@ def test_two_imports_and_an_export_at_a_time_wait_for_one_another(server):
     check_export(server, second)
 
 
-@pytest.mark.files
 def test_an_import_that_is_killed_with_one_in_hand_goes_on_there(server):
     store = server.create_store()
     job = server.start_import(store, "s3://input/giants/")
     staging = server.data / "stores" / store / "staging"
+
+    def is_written():
+        if postgres.ON:
+            return postgres.asks(server.data, "select 1 from pg_stat_activity where query like 'copy parts(%' and state = 'active' and "
+                                              "datname = current_database()") != []
+        # its file is begun when all of it is in memory
+        return any(name.endswith("-v.sst") for name in os.listdir(staging))
 
     def is_over():
         """By a list, which waits for no end."""
@@ -113,8 +120,7 @@ def test_an_import_that_is_killed_with_one_in_hand_goes_on_there(server):
         return found[0]["JobStatus"] in FINAL
 
     for _ in range(3):
-        # a giant's file is begun when all of it is in memory
-        wait(lambda: any(name.endswith("-v.sst") for name in os.listdir(staging)) or is_over(), {True})
+        wait(lambda: is_written() or is_over(), {True}, pause=0.001)
         server.kill()
         server.start()
     done = server.wait_import(store, job)
