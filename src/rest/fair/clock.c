@@ -72,6 +72,15 @@ err_code rest_reads_newest(const struct rest_call *call, uint64_t *as_of, struct
     return ERR_OK;
 }
 
+err_code rest_reads_only(const struct rest_call *call, struct err *e)
+{
+    uint64_t newest;
+    if (call->clock == NULL || !store_is_remote(call->st))
+        return ERR_OK;
+    call->clock->only_reads = true;
+    return rest_reads_newest(call, &newest, e);
+}
+
 static err_code erased_meanwhile(struct rest_clock *k, struct err *e)
 {
     k->erased = true;
@@ -97,7 +106,7 @@ err_code rest_may_answer(const struct rest_call *call, struct err *e)
 {
     struct rest_clock *k = call->clock;
     bool any;
-    if (k == NULL || k->endless || call->st == NULL || rest_is_bundle(call->it))
+    if (k == NULL || k->endless || call->st == NULL || (rest_is_bundle(call->it) && !k->only_reads))
         return ERR_OK;
     TRY(look_for_erasures(k, call->st, &any, e));
     return any ? ERR(e, ERR_UNAVAILABLE,

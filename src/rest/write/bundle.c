@@ -7,6 +7,7 @@
  *   memory   the tree (LIMIT_BUNDLE_TREE_BYTES), work that is emptied after each group, and the
  *            answer (past LIMIT_MAKING_FREE_BYTES with a place for it)
  *   time     LIMIT_BUNDLE_SECONDS; then the rest of a batch is answered 504 */
+#include "rest/fair/clock_private.h"
 #include "rest/grant_private.h"
 #include "rest/params_private.h"
 #include "rest/route_private.h"
@@ -170,6 +171,16 @@ static err_code answer_end(struct rest_bundle *bundle, struct err *e)
     return json_writer_end(&bundle->w, e);
 }
 
+static bool only_reads(const struct rest_bundle *bundle)
+{
+    for (size_t i = 0; i < bundle->in.n; i++) {
+        const sv method = bundle->in.entries[i].method;
+        if (!sv_eq(method, SV_LIT("GET")) && !sv_eq(method, SV_LIT("HEAD")))
+            return false;
+    }
+    return true;
+}
+
 err_code rest_bundle(struct rest_call *call, struct err *e)
 {
     CLEANUP(arena_free) struct arena *tree = arena_new(LIMIT_BUNDLE_TREE_BYTES);
@@ -177,6 +188,8 @@ err_code rest_bundle(struct rest_call *call, struct err *e)
     struct rest_bundle bundle = { .call = call, .a = tree, .work = work };
     bool transaction = false;
     err_code rc = open_bundle(&bundle, &transaction, e);
+    if (rc == ERR_OK && only_reads(&bundle))
+        rc = rest_reads_only(call, e);
     if (rc == ERR_OK)
         answer_begin(&bundle, transaction);
     if (rc == ERR_OK && transaction)
