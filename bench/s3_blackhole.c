@@ -1,7 +1,7 @@
 /* s3_blackhole.c - an S3 endpoint for measurements: takes every PUT and throws the body away.
  *
- *   s3_blackhole [PORT [truncate|MB [CERT KEY]]]  on 127.0.0.1; prints "PORT n", runs until its
- *                                                 input ends
+ *   s3_blackhole [PORT [truncate|MB [CERT KEY]]] [copies=MS]
+ *                                    on 127.0.0.1; prints "PORT n", runs until its input ends
  *
  * HTTP/1.1, over TLS if there is a certificate, a thread a connection, no signature checked. A body
  * is read into a buffer of 256 KiB, as any server has to; with "truncate" it is discarded inside
@@ -11,7 +11,7 @@
  * met: fast by connections, not by one. A checksum behind a body is repeated in the answer, and not
  * verified. HEAD says that the bucket is there, multipart uploads begin and complete. Of an object
  * its size is remembered, and the SHA-256 that its PUT was signed with: so it is listed, and a copy
- * of it is made at once. */
+ * of it is made at once, or in MS milliseconds, which is how S3 itself makes them. */
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -32,6 +32,7 @@
 #define BODY_STEP (256u << 10)
 
 static bool truncating;
+static unsigned copy_ms;
 static SSL_CTX *tls; /* NULL: plain */
 
 struct client {
@@ -210,6 +211,7 @@ static bool answer(struct client *c, const char *head, uint64_t body_bytes, cons
     if (strncmp(head, "DELETE", 6) == 0)
         return send_all(c, "HTTP/1.1 204 No Content\r\n\r\n");
     if (strncmp(head, "PUT", 3) == 0 && source[0]) {
+        (void)usleep(copy_ms * 1000);
         body = copy(path, source, made, sizeof made);
         status = body ? status : "404 Not Found";
         body = body ? body : "<Error><Code>NoSuchKey</Code></Error>";
@@ -351,6 +353,8 @@ int main(int argc, char **argv)
     socklen_t len = sizeof a;
     pthread_t t;
     char drop[256];
+    if (argc > 1 && strncmp(argv[argc - 1], "copies=", 7) == 0)
+        copy_ms = (unsigned)strtoul(argv[--argc] + 7, NULL, 10);
     truncating = argc == 3 && strcmp(argv[2], "truncate") == 0;
     if (argc > 4) {
         (void)signal(SIGPIPE, SIG_IGN);

@@ -14,6 +14,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #define TICK_US   100000u
@@ -226,6 +227,15 @@ void callout_arm(struct callout *callout, CURL *easy, callout_may_fn may, void *
 bool callout_head_is_too_long(const struct callout *callout)
 {
     return callout->head_bytes > CALLOUT_HEAD_MAX;
+}
+
+unsigned callout_sockets(struct callout *callout, int *fds, unsigned most)
+{
+    pthread_mutex_lock(&callout->locked.lock);
+    const unsigned n = callout->locked.n_fds < most ? callout->locked.n_fds : most;
+    memcpy(fds, callout->locked.fds, n * sizeof *fds);
+    pthread_mutex_unlock(&callout->locked.lock);
+    return n;
 }
 
 /* ---- turns ---- */

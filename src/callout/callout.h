@@ -35,6 +35,9 @@ void callout_arm(struct callout *callout, CURL *easy, callout_may_fn may, void *
 /* The exchange was ended because its heads were too long. */
 bool callout_head_is_too_long(const struct callout *callout);
 
+/* Those that libcurl has open, at most `most` of them. */
+unsigned callout_sockets(struct callout *callout, int *fds, unsigned most);
+
 /* Around what may read from or write to a socket: curl_multi_perform, curl_easy_perform,
  * curl_multi_remove_handle, curl_easy_pause, and the cleanups. It ends soon after *stop is set, or
  * most_ms have passed; what was under way has then failed. stop: may be NULL. */

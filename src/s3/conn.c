@@ -236,8 +236,9 @@ static bool drags(struct s3_conn *conn, uint64_t now_us)
 }
 
 /* For how long to wait at most. Nothing of the peer is missed: its bytes end the wait. */
-static int next_slice(struct s3_conn *conn, uint64_t now_us)
+static int next_slice(struct s3_conn *conn)
 {
+    const uint64_t now_us = clock_mono_us();
     const uint64_t end_us = conn->moved_at_us + (uint64_t)conn->client->timeout_ms * 1000;
     const uint64_t left_ms = end_us > now_us ? (end_us - now_us) / 1000 : 0;
     const unsigned ms = conn->slice_ms;
@@ -246,13 +247,10 @@ static int next_slice(struct s3_conn *conn, uint64_t now_us)
     return (int)(left_ms < ms ? left_ms + 1 : ms);
 }
 
-s3_conn_state s3_conn_step(struct s3_conn *conn)
+s3_conn_state s3_conn_turn(struct s3_conn *conn)
 {
     const struct s3_client *client = conn->client;
     int running = 0;
-    size_t had = conn->window_to;
-    if (s3_client_cancelled(client))
-        return CONN_CANCELLED;
     /* curl says it once; a reader may have been busy with the last bytes then */
     if (conn->done)
         return CONN_DONE;
@@ -273,16 +271,47 @@ s3_conn_state s3_conn_step(struct s3_conn *conn)
     } else if (now_us - conn->moved_at_us > (uint64_t)client->timeout_ms * 1000) {
         return CONN_STALLED;
     }
-    if (drags(conn, now_us))
-        return CONN_STALLED;
+    return drags(conn, now_us) ? CONN_STALLED : CONN_RUNNING;
+}
+
+s3_conn_state s3_conn_step(struct s3_conn *conn)
+{
+    size_t had = conn->window_to;
+    if (s3_client_cancelled(conn->client))
+        return CONN_CANCELLED;
+    s3_conn_state st = s3_conn_turn(conn);
     /* the reader has something to do */
-    if (conn->window_to != had || conn->paused)
-        return CONN_RUNNING;
-    if (curl_multi_poll(conn->multi, NULL, 0, next_slice(conn, now_us), NULL) != CURLM_OK) {
+    if (st != CONN_RUNNING || conn->window_to != had || conn->paused)
+        return st;
+    if (curl_multi_poll(conn->multi, NULL, 0, next_slice(conn), NULL) != CURLM_OK) {
         conn->result = CURLE_FAILED_INIT;
         return CONN_DONE;
     }
     return CONN_RUNNING;
+}
+
+unsigned s3_conn_sockets(const struct s3_conn *conn, struct pollfd *out, unsigned most)
+{
+    int fds[S3_CONN_SOCKETS];
+    curl_off_t connected_us = 0;
+    long asked = 0;
+    /* stay 0 on failure */
+    (void)curl_easy_getinfo(conn->easy, CURLINFO_CONNECT_TIME_T, &connected_us);
+    (void)curl_easy_getinfo(conn->easy, CURLINFO_REQUEST_SIZE, &asked);
+    const bool connects = connected_us == 0 && asked == 0;
+    unsigned n =
+        callout_sockets(conn->callout, fds, most < S3_CONN_SOCKETS ? most : S3_CONN_SOCKETS);
+    for (unsigned i = 0; i < n; i++)
+        out[i] = (struct pollfd){ fds[i], (short)(POLLIN | (connects ? POLLOUT : 0)), 0 };
+    return n;
+}
+
+bool s3_conn_has_asked(const struct s3_conn *conn)
+{
+    long asked = 0;
+    /* stays 0 on failure */
+    (void)curl_easy_getinfo(conn->easy, CURLINFO_REQUEST_SIZE, &asked);
+    return asked > 0;
 }
 
 void s3_conn_stop(struct s3_conn *conn)

@@ -4,21 +4,13 @@
  * copy, and sends what a PUT would send: content type and key. The digest in the answer must be the
  * one that is known; so nothing is read to prove it. A server that passes over the condition is
  * found out by the digest, and one that passes over the digest, or takes the request for a PUT of
- * nothing, is not believed. An error can come inside a 200.
+ * nothing, is not believed. An error can come inside a 200. Who asks is copies.c.
  * Source: Amazon S3 API Reference, "CopyObject". */
 #include "s3/s3_private.h"
 
 #include "codec/uri.h"
 
 #define COPY_ATTEMPTS 2u /* whoever asks can write the object instead */
-
-struct answer {
-    const struct s3_copy *c;
-    struct s3_entity *out;
-    char etag[128], sha256[64]; /* base64 */
-    bool is_result;
-    bool wrong; /* it was made, and is none of ours */
-};
 
 static void take_text(char *out, size_t cap, sv text)
 {
@@ -29,7 +21,7 @@ static void take_text(char *out, size_t cap, sv text)
 
 static err_code read_answer(void *ctx, sv path, sv text, struct err *e)
 {
-    struct answer *a = ctx;
+    struct s3_copy_call *a = ctx;
     (void)e;
     /* some servers say ...Response */
     if (!sv_starts(path, SV_LIT("CopyObjectResult")) &&
@@ -44,11 +36,11 @@ static err_code read_answer(void *ctx, sv path, sv text, struct err *e)
 }
 
 /* The digest of the copy, as the answer says it. */
-static err_code check_digest(struct answer *a, struct s3_conn *conn, struct err *e)
+static err_code check_digest(struct s3_copy_call *a, struct s3_conn *conn, struct err *e)
 {
     CLEANUP_BUF struct buf want = BUF_INIT(64);
     sv said = a->sha256[0] ? sv_from(a->sha256) : s3_conn_header(conn, "x-amz-checksum-sha256");
-    TRY(hash_base64(sv_make(a->c->sha256, SHA256_LEN), &want, e));
+    TRY(hash_base64(sv_make(a->copy->sha256, SHA256_LEN), &want, e));
     if (sv_eq(said, buf_sv(&want)))
         return ERR_OK;
     a->wrong = true;
@@ -58,16 +50,18 @@ static err_code check_digest(struct answer *a, struct s3_conn *conn, struct err 
 
 static err_code accept_copy(void *ctx, struct s3_conn *conn, struct err *e)
 {
-    struct answer *a = ctx;
+    struct s3_copy_call *a = ctx;
     char code[64];
-    if (s3_fault_code_of(conn, code)) {
+    struct err why = { 0 };
+    a->is_result = false;
+    a->etag[0] = a->sha256[0] = 0;
+    /* what is no XML tells nothing */
+    IGNORE(s3_xml_parse(buf_sv(&conn->answer), read_answer, a, &why));
+    if (!a->is_result && s3_fault_code_of(conn, code)) {
         struct s3_fault f;
         s3_fault_by_code(code, 200, &f);
         return ERR(e, f.rc, "%s", f.what);
     }
-    /* what is no XML tells nothing */
-    struct err why = { 0 };
-    IGNORE(s3_xml_parse(buf_sv(&conn->answer), read_answer, a, &why));
     if (!a->is_result) {
         a->wrong = true;
         return ERR(e, ERR_UNSUPPORTED, "an answer that tells of no copy");
@@ -89,33 +83,33 @@ static err_code source_of(const struct s3_copy *c, struct buf *out, struct err *
     return uri_encode(c->from_version, false, out, e);
 }
 
-err_code s3_object_copy(struct s3_client *client, const struct s3_copy *c, struct s3_entity *out,
-                        struct err *e)
+err_code s3_copy_call_init(struct s3_copy_call *call, const struct s3_copy *c,
+                           struct s3_entity *out, struct err *e)
 {
-    CLEANUP_BUF struct buf source = BUF_INIT(8192);
-    struct answer a = { .c = c, .out = out };
-    struct err why = { 0 }, ignored;
-    TRY(source_of(c, &source, e));
-    struct s3_request request = { .op = "CopyObject",
-                                  .method = "PUT",
-                                  .bucket = c->bucket,
-                                  .key = c->key,
-                                  .max_attempts = COPY_ATTEMPTS,
-                                  .accept = accept_copy,
-                                  .accept_ctx = &a };
-    s3_request_header(&request, "x-amz-copy-source", buf_sv(&source));
-    s3_request_header(&request, "x-amz-copy-source-if-match", c->from_etag);
-    s3_request_header(&request, "x-amz-checksum-algorithm", SV_LIT("SHA256"));
-    s3_request_header(&request, "x-amz-metadata-directive", SV_LIT("REPLACE"));
-    s3_request_header(&request, "content-type", c->content_type);
+    *call = (struct s3_copy_call){ .copy = c, .out = out };
+    buf_init(&call->source, 8192);
+    TRY(source_of(c, &call->source, e));
+    struct s3_request *request = &call->request;
+    *request = (struct s3_request){ .op = "CopyObject",
+                                    .method = "PUT",
+                                    .bucket = c->bucket,
+                                    .key = c->key,
+                                    .max_attempts = COPY_ATTEMPTS,
+                                    .accept = accept_copy,
+                                    .accept_ctx = call };
+    s3_request_header(request, "x-amz-copy-source", buf_sv(&call->source));
+    s3_request_header(request, "x-amz-copy-source-if-match", c->from_etag);
+    s3_request_header(request, "x-amz-checksum-algorithm", SV_LIT("SHA256"));
+    s3_request_header(request, "x-amz-metadata-directive", SV_LIT("REPLACE"));
+    s3_request_header(request, "content-type", c->content_type);
     if (c->kms_key_id.len) {
-        s3_request_header(&request, "x-amz-server-side-encryption", SV_LIT("aws:kms"));
-        s3_request_header(&request, "x-amz-server-side-encryption-aws-kms-key-id", c->kms_key_id);
+        s3_request_header(request, "x-amz-server-side-encryption", SV_LIT("aws:kms"));
+        s3_request_header(request, "x-amz-server-side-encryption-aws-kms-key-id", c->kms_key_id);
     }
-    err_code rc = s3_request_run(client, &request, &why);
-    if (rc == ERR_OK)
-        return rc;
-    if (a.wrong)
-        IGNORE(s3_object_delete(client, c->bucket, c->key, &ignored));
-    return err_pass(e, &why);
+    return ERR_OK;
+}
+
+void s3_copy_call_done(struct s3_copy_call *call)
+{
+    buf_done(&call->source);
 }

@@ -183,14 +183,15 @@ static void name_of(const struct s3_client *client, char out[16])
     out[n] = 0;
 }
 
-err_code s3_request_next(struct s3_client *client, const char *op, sv bucket,
-                         struct s3_attempts *at, struct err *e)
+err_code s3_request_again(const struct s3_client *client, const char *op, sv bucket,
+                          struct s3_attempts *at, unsigned *wait_ms, struct err *e)
 {
     struct s3_fault *f = &at->last;
     char who[16];
     const char *of = bucket.len ? ", bucket " : "";
     bucket = sv_head(bucket, 64);
     name_of(client, who);
+    *wait_ms = 0;
     if (f->renew && !at->renewed) {
         /* at->refused_key tells the credentials function which to replace */
         at->renewed = true;
@@ -215,7 +216,16 @@ err_code s3_request_next(struct s3_client *client, const char *op, sv bucket,
         return ERR(e, f->rc, "%s %s%s%.*s: gave up after %u attempts in %u s: %s", who, op, of,
                    SV_FMT(bucket), at->n, (unsigned)((clock_mono_us() - at->since_us) / 1000000),
                    f->what);
-    return s3_client_wait(client, ms, e);
+    *wait_ms = ms;
+    return ERR_OK;
+}
+
+err_code s3_request_next(struct s3_client *client, const char *op, sv bucket,
+                         struct s3_attempts *at, struct err *e)
+{
+    unsigned ms;
+    TRY(s3_request_again(client, op, bucket, at, &ms, e));
+    return ms ? s3_client_wait(client, ms, e) : ERR_OK;
 }
 
 /* ---- all attempts ---- */
@@ -258,14 +268,11 @@ static void take_digest(struct s3_request *req, const struct s3_body *body,
 
 enum attempt { ATTEMPT_DONE, ATTEMPT_REFUSED, ATTEMPT_FAILED };
 
-/* One attempt that was started, to its end. */
+/* One attempt that has ended. */
 static enum attempt see(const struct s3_request *req, struct s3_attempts *at,
-                        const struct s3_body *body, struct s3_conn *conn)
+                        const struct s3_body *body, struct s3_conn *conn, s3_conn_state st)
 {
-    s3_conn_state st = CONN_RUNNING;
     struct err took = { 0 };
-    while (st == CONN_RUNNING)
-        st = s3_conn_step(conn);
     long status = s3_conn_status(conn);
     if (st != CONN_DONE || conn->result != CURLE_OK || status < 200 || status >= 300) {
         s3_fault_of(conn, st, at->has_token, &at->last);
@@ -280,6 +287,13 @@ static enum attempt see(const struct s3_request *req, struct s3_attempts *at,
     return rc == ERR_OK ? ATTEMPT_DONE : ATTEMPT_FAILED;
 }
 
+bool s3_request_took(const struct s3_request *request, struct s3_attempts *at, struct s3_conn *conn,
+                     s3_conn_state st)
+{
+    assert(!at->framed);
+    return see(request, at, NULL, conn, st) == ATTEMPT_DONE;
+}
+
 /* Until an attempt succeeds. */
 static err_code run_on(struct s3_client *client, struct s3_request *req, struct s3_attempts *at,
                        struct s3_body *body, struct s3_conn *conn, struct err *e)
@@ -292,7 +306,10 @@ static err_code run_on(struct s3_client *client, struct s3_request *req, struct 
         struct curl_slist *list = NULL;
         (void)s3_body_rewind(body, 0);
         TRY(s3_request_start(client, req, at, body, false, conn, &list, e));
-        enum attempt end = see(req, at, body, conn);
+        s3_conn_state st = CONN_RUNNING;
+        while (st == CONN_RUNNING)
+            st = s3_conn_step(conn);
+        enum attempt end = see(req, at, body, conn, st);
         refused = refused || (end == ATTEMPT_REFUSED && s3_conn_status(conn) != 0);
         s3_conn_stop(conn);
         curl_slist_free_all(list);
@@ -315,18 +332,22 @@ static err_code run_on(struct s3_client *client, struct s3_request *req, struct 
     return ERR_OK;
 }
 
+void s3_attempts_init(const struct s3_client *client, unsigned most, struct s3_attempts *out)
+{
+    const uint64_t now_us = clock_mono_us();
+    *out = (struct s3_attempts){ .most = most, .since_us = now_us, .until_us = client->until_us };
+    if (client->total_ms) {
+        const uint64_t end_us = now_us + (uint64_t)client->total_ms * 1000;
+        out->until_us = out->until_us && out->until_us < end_us ? out->until_us : end_us;
+    }
+}
+
 err_code s3_request_run(struct s3_client *client, const struct s3_request *request, struct err *e)
 {
     struct s3_request req = *request;
-    struct s3_attempts at = { .most = request->max_attempts };
+    struct s3_attempts at;
     struct s3_body body;
-    const uint64_t now_us = clock_mono_us();
-    at.since_us = now_us;
-    at.until_us = client->until_us;
-    if (client->total_ms) {
-        const uint64_t end_us = now_us + (uint64_t)client->total_ms * 1000;
-        at.until_us = at.until_us && at.until_us < end_us ? at.until_us : end_us;
-    }
+    s3_attempts_init(client, request->max_attempts, &at);
     s3_body_init(&body, req.pieces ? req.pieces : &req.body, req.pieces ? req.n_pieces : 1,
                  S3_CHECKSUM_NONE);
     at.framed = req.checksum && req.sha256 == NULL && body.len >= S3_STREAM_MIN &&

@@ -97,8 +97,20 @@ struct s3_copy {
     sv kms_key_id;               /* of the new one; empty: no SSE headers */
     const unsigned char *sha256; /* that it must have */
 };
-MUST_USE err_code s3_object_copy(struct s3_client *client, const struct s3_copy *c,
-                                 struct s3_entity *out, struct err *e);
+/* Many of them at a time, by the one thread that calls all of this but s3_copies_wake(). */
+struct s3_copies;
+/* ctx: as it was asked with. entity and e: until it returns; e only of a failure. */
+typedef void (*s3_copied_fn)(void *ctx, err_code rc, const struct s3_entity *entity,
+                             const struct err *e);
+struct s3_copies *s3_copies_new(struct s3_client *client, s3_copied_fn done);
+void s3_copies_free(struct s3_copies *x); /* none is under way */
+unsigned s3_copies_under_way(const struct s3_copies *x);
+bool s3_copies_has_room(const struct s3_copies *x); /* for one more */
+/* copy: borrowed until done() has been called, which may be at once. */
+void s3_copies_ask(struct s3_copies *x, const struct s3_copy *copy, void *ctx);
+/* Wait, and tell of those that are over. It returns soon, also when none is. */
+void s3_copies_turn(struct s3_copies *x);
+void s3_copies_wake(struct s3_copies *x); /* by any thread: s3_copies_turn() returns */
 /* Size and stored KMS key of an object (key copied into the arena, empty when none). */
 MUST_USE err_code s3_object_head(struct s3_client *client, sv bucket, sv key, struct arena *a,
                                  uint64_t *size, sv *kms_key_id, struct err *e);

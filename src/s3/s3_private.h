@@ -6,7 +6,8 @@
  *   request.c  one call: credentials, signature, attempts, backoff
  *   fault.c    what an answer that is no success means
  *   xml.c      answers, by expat, with limits
- *   object.c copy.c list.c reader.c upload.c sts.c json.c   the calls of s3.h */
+ *   object.c copy.c list.c reader.c upload.c sts.c json.c   the calls of s3.h
+ *   copies.c   many copies under way, driven by one thread */
 #pragma once
 #include "callout/callout.h"
 #include "codec/hash.h"
@@ -14,6 +15,7 @@
 #include "s3/s3.h"
 
 #include <curl/curl.h>
+#include <poll.h>
 #include <pthread.h>
 
 #define S3_ANSWER_MAX         (64u << 10) /* bytes; error bodies and small answers */
@@ -140,8 +142,15 @@ void s3_conn_free(struct s3_conn *conn);
 /* Overwrites the answer, of a client whose answers are secret. */
 void s3_conn_forget(struct s3_conn *conn);
 void s3_conn_start(struct s3_conn *conn, const struct s3_wire *w);
-/* Do what can be done; when nothing can, wait at most 50 ms for the peer. */
+/* Do what can be done; when nothing can, wait for the peer, but not for long. */
 s3_conn_state s3_conn_step(struct s3_conn *conn);
+/* For who waits for several: do what can be done, and look at no cancel. */
+s3_conn_state s3_conn_turn(struct s3_conn *conn);
+#define S3_CONN_SOCKETS 8u
+/* What such a one waits for: where bytes of the peer come, and whether it can be reached at all. */
+unsigned s3_conn_sockets(const struct s3_conn *conn, struct pollfd *out, unsigned most);
+/* Has the request gone out? Before that there is more to do than sockets tell of: names, TLS. */
+bool s3_conn_has_asked(const struct s3_conn *conn);
 /* End the exchange. What was not read through costs the connection. */
 void s3_conn_stop(struct s3_conn *conn);
 long s3_conn_status(const struct s3_conn *conn);                 /* 0 before the status line */
@@ -200,7 +209,8 @@ void s3_request_header(struct s3_request *request, const char *name, sv value);
 /* All attempts; ERR_OK once there was a 2xx that accept (if any) took. */
 err_code s3_request_run(struct s3_client *client, const struct s3_request *request, struct err *e);
 
-/* The parts of it, for the reader, whose answer outlives the call. */
+/* The parts of it, for the reader, whose answer outlives the call, and for who has several of them
+ * under way. */
 struct s3_attempts {
     unsigned n, most; /* most: 0: the client's */
     bool renewed;
@@ -217,13 +227,37 @@ struct s3_attempts {
 err_code s3_request_start(struct s3_client *client, const struct s3_request *request,
                           struct s3_attempts *at, struct s3_body *body, bool stream,
                           struct s3_conn *conn, struct curl_slist **keep, struct err *e);
-/* After a failure in at->last: wait and return ERR_OK to try again, or the final error. */
+/* The first attempt is about to begin. */
+void s3_attempts_init(const struct s3_client *client, unsigned most, struct s3_attempts *out);
+/* An attempt without a body has ended in state st. True: it succeeded. */
+bool s3_request_took(const struct s3_request *request, struct s3_attempts *at, struct s3_conn *conn,
+                     s3_conn_state st);
+/* After a failure in at->last: ERR_OK: to be tried again in *ms, or the final error. */
+err_code s3_request_again(const struct s3_client *client, const char *op, sv bucket,
+                          struct s3_attempts *at, unsigned *ms, struct err *e);
+/* The same, and wait. */
 err_code s3_request_next(struct s3_client *client, const char *op, sv bucket,
                          struct s3_attempts *at, struct err *e);
 
 /* ---- object.c ---- */
 /* What an answer says of the object that it made. */
 void s3_entity_of(const struct s3_conn *conn, sv etag, struct s3_entity *out);
+
+/* ---- copy.c ---- */
+/* One CopyObject: what is asked, and what came of it. */
+struct s3_copy_call {
+    const struct s3_copy *copy;
+    struct s3_entity *out;
+    struct buf source; /* bucket/key?versionId=... */
+    struct s3_request request;
+    char etag[128], sha256[64]; /* base64 */
+    bool is_result;
+    bool wrong; /* it was made, and is none of ours */
+};
+/* It stays where it is until it is done with. copy, out: borrowed. */
+err_code s3_copy_call_init(struct s3_copy_call *call, const struct s3_copy *copy,
+                           struct s3_entity *out, struct err *e);
+void s3_copy_call_done(struct s3_copy_call *call);
 
 /* ---- xml.c ---- */
 /* Called at the end of each element, with the path of local names ("ListBucketResult/Contents/Key")

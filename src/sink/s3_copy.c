@@ -8,13 +8,6 @@
 
 #define MARK_HEAD "s3 "
 
-struct s3_copying {
-    const struct sink *sink;
-    struct arena *a;
-    struct s3_copy copy;
-    unsigned char sha256[SHA256_LEN];
-};
-
 void s3_mark(const struct s3_entity *entity, struct sink_mark *out)
 {
     int n = snprintf(out->text, sizeof out->text, MARK_HEAD "%s %s", entity->etag, entity->version);
@@ -50,14 +43,6 @@ err_code s3_copying_new(const struct sink *sink, const struct sink_earlier *from
         return arena_oom(c->a, e);
     *out = c;
     c = NULL;
-    return ERR_OK;
-}
-
-err_code s3_copying_run(struct s3_copying *copying, struct sink_mark *mark, struct err *e)
-{
-    struct s3_entity entity = { 0 };
-    TRY(s3_object_copy(copying->sink->s3, &copying->copy, &entity, e));
-    s3_mark(&entity, mark);
     return ERR_OK;
 }
 

@@ -213,12 +213,16 @@ err_code s3_file_put(const struct sink *sink, sv key, sv content_type, sv bytes,
                      struct sink_object *out, struct err *e);
 
 /* ---- s3_copy.c ---- */
-struct s3_copying; /* an object to be made of an earlier one */
+struct s3_copying { /* an object to be made of an earlier one */
+    const struct sink *sink;
+    struct arena *a;
+    struct s3_copy copy;
+    unsigned char sha256[SHA256_LEN];
+};
 void s3_mark(const struct s3_entity *entity, struct sink_mark *out);
 /* ERR_PRECONDITION: the mark is none of an S3 endpoint. */
 err_code s3_copying_new(const struct sink *sink, const struct sink_earlier *from, sv key,
                         sv content_type, struct s3_copying **out, struct err *e);
-err_code s3_copying_run(struct s3_copying *copying, struct sink_mark *mark, struct err *e);
 void s3_copying_free(struct s3_copying *copying);
 DEFINE_CLEANUP(struct s3_copying, s3_copying_free)
 

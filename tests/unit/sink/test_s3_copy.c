@@ -291,6 +291,43 @@ TEST(hostile, copies_and_files_of_two_writers_all_arrive)
     done(&r);
 }
 
+/* Some are asked for again, a bit later, while the others go on. */
+TEST(hostile, copies_side_by_side_each_outlive_a_failure_that_passes)
+{
+    NEED(has_bad);
+    CLEANUP_BUF struct buf steps = BUF_INIT(1 << 16);
+    struct room r;
+    bad_room(&r);
+    OK(buf_add(&steps, SV_LIT("["), e));
+    for (unsigned i = 0; i < MANY / 2; i++)
+        /* of any three requests in a row one at most, since a copy is asked for twice */
+        OK(buf_add(&steps,
+                   i % 3 == 0 ? SV_LIT("{\"do\":\"fail\",\"status\":503,\"code\":\"SlowDown\"},")
+                              : SV_LIT("{\"do\":\"ok\"},"),
+                   e));
+    steps.ptr[steps.len - 1] = ']';
+    OK(buf_add_char(&steps, 0, e));
+    script(steps.ptr);
+    struct sink_earlier from = { SV_NONE, SV_LIT("p/earlier/a b+c"), sink_mark_sv(&r.mark),
+                                 r.object };
+    struct sink_sending *s[MANY];
+    unsigned n_over = 0;
+    for (unsigned i = 0; i < MANY; i++) {
+        char name[32];
+        (void)snprintf(name, sizeof name, "again/%u", i);
+        OK(sink_copy_send(r.sink, &from, sv_from(name), TYPE, &s[i], e));
+    }
+    for (unsigned i = 0; i < MANY; i++) {
+        struct err e = { 0 };
+        err_code rc = sink_sending_wait(&s[i], NULL, NULL, &e);
+        /* its second try may have met the next failure */
+        assert_true(rc == ERR_OK || (rc == ERR_PEER && strstr(e.msg, "after 2 attempts")));
+        n_over += rc == ERR_OK;
+    }
+    assert_true(n_over > MANY / 2 + MANY / 4);
+    done(&r);
+}
+
 TEST(moto, a_copy_has_the_bytes_and_a_changed_object_is_refused)
 {
     NEED(has_moto);
@@ -325,6 +362,7 @@ int main(void)
         T(hostile, a_copy_asks_for_the_earlier_one_its_digest_and_our_key),
         T(hostile, whatever_is_not_the_right_copy_is_refused_and_taken_away),
         T(hostile, copies_and_files_of_two_writers_all_arrive),
+        T(hostile, copies_side_by_side_each_outlive_a_failure_that_passes),
         T(moto, a_copy_has_the_bytes_and_a_changed_object_is_refused),
     };
     has_bad = peer_start(&bad, "hostile_s3.py");

@@ -1,0 +1,269 @@
+/* copies.c - copies under way side by side, driven by one thread.
+ *
+ * An answer takes its thread little time, but a thread that is woken for each of them finds nothing
+ * in the processor's caches any more, where the peer itself works on the same machine, and then it
+ * takes three times as long. So one thread has all of them, each on a connection of its own. Where
+ * answers take long, it rests for a part of that time, and then takes all that have come.
+ *
+ *   FREE --ask--> ASKED --(an answer that is final)--> FREE
+ *                 ASKED --(a failure that may pass)--> PAUSED --> ASKED
+ *
+ * It begins with few connections. Where answers take long, more are made, one for some answers, as
+ * long as answers do not take longer by that: so a peer far away has many, and one that is busy, or
+ * that answers at once, has no more than it can use. */
+#include "s3/s3_private.h"
+
+#include "base/clock.h"
+
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#define COPIES_FIRST 8u /* connections */
+#define COPIES_MOST  32u
+#define COPIES_GROW  4u    /* answers for one connection more */
+#define LONG_US      5000u /* a peer that takes so long takes long */
+#define REST_PART    3u    /* of what an answer takes */
+#define REST_MOST_MS 400u
+#define LOOK_MS      400u /* at all of them: stalls, a cancel */
+#define BEGINS_MS    10u  /* the same, while one is not connected yet */
+
+struct flight {
+    enum { FLIGHT_FREE, FLIGHT_ASKED, FLIGHT_PAUSED } state;
+    bool ready; /* its peer has sent something */
+    void *ctx;
+    struct s3_copy_call call;
+    struct s3_entity entity;
+    struct s3_attempts at;
+    struct s3_conn *conn;
+    struct curl_slist *headers;
+    uint64_t asked_us, until_us; /* until: of a pause */
+};
+
+struct s3_copies {
+    struct s3_client *client;
+    s3_copied_fn done;
+    struct flight flights[COPIES_MOST];
+    unsigned n, most;
+    unsigned n_answers; /* since there was a connection more */
+    uint64_t takes_us;  /* an answer, on the mean of the last ones */
+    uint64_t first_us;  /* the same of the first ones; 0: they are not there yet */
+    bool found;         /* the last turn found answers */
+    uint64_t looked_us;
+    int wake_fd;
+};
+
+struct s3_copies *s3_copies_new(struct s3_client *client, s3_copied_fn done)
+{
+    struct s3_copies *x = calloc(1, sizeof *x);
+    if (x == NULL)
+        abort();
+    x->client = client;
+    x->done = done;
+    x->most = COPIES_FIRST;
+    x->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    return x;
+}
+
+void s3_copies_free(struct s3_copies *x)
+{
+    if (x == NULL)
+        return;
+    assert(x->n == 0);
+    if (x->wake_fd >= 0)
+        close(x->wake_fd);
+    free(x);
+}
+
+unsigned s3_copies_under_way(const struct s3_copies *x)
+{
+    return x->n;
+}
+
+bool s3_copies_has_room(const struct s3_copies *x)
+{
+    return x->n < x->most;
+}
+
+void s3_copies_wake(struct s3_copies *x)
+{
+    const uint64_t one = 1;
+    /* without it the wait ends by itself, only later */
+    if (write(x->wake_fd, &one, sizeof one) < 0)
+        return;
+}
+
+/* ---- one of them ---- */
+
+static void end(struct s3_copies *x, struct flight *f, err_code rc, const struct err *e)
+{
+    const struct s3_copy *copy = f->call.copy;
+    struct err ignored;
+    void *ctx = f->ctx;
+    if (f->conn)
+        s3_client_conn_give(x->client, f->conn);
+    if (rc != ERR_OK && f->call.wrong)
+        IGNORE(s3_object_delete(x->client, copy->bucket, copy->key, &ignored));
+    s3_copy_call_done(&f->call);
+    f->state = FLIGHT_FREE;
+    f->conn = NULL;
+    x->n--;
+    x->done(ctx, rc, &f->entity, e);
+}
+
+static void begin(struct s3_copies *x, struct flight *f)
+{
+    struct err e = { 0 };
+    if (f->conn == NULL)
+        f->conn = s3_client_conn_take(x->client);
+    err_code rc = s3_request_start(x->client, &f->call.request, &f->at, NULL, false, f->conn,
+                                   &f->headers, &e);
+    if (rc != ERR_OK) {
+        end(x, f, rc, &e);
+        return;
+    }
+    f->state = FLIGHT_ASKED;
+    f->asked_us = clock_mono_us();
+    /* its head goes out, or it connects */
+    f->ready = true;
+}
+
+static void stop(struct flight *f)
+{
+    s3_conn_stop(f->conn);
+    curl_slist_free_all(f->headers);
+    f->headers = NULL;
+}
+
+static void count(struct s3_copies *x, uint64_t took_us)
+{
+    x->takes_us = x->takes_us ? (x->takes_us * 7 + took_us) / 8 : took_us;
+    x->found = true;
+    x->n_answers++;
+    if (x->first_us == 0) {
+        x->first_us = x->n_answers == COPIES_FIRST ? x->takes_us : 0;
+        return;
+    }
+    if (x->n_answers < COPIES_GROW || x->most == COPIES_MOST || x->takes_us < LONG_US ||
+        x->takes_us > x->first_us + x->first_us / 4)
+        return;
+    x->n_answers = 0;
+    x->most++;
+}
+
+static void look(struct s3_copies *x, struct flight *f)
+{
+    struct err e = { 0 };
+    unsigned ms;
+    s3_conn_state st = s3_client_cancelled(x->client) ? CONN_CANCELLED : s3_conn_turn(f->conn);
+    f->ready = false;
+    if (st == CONN_RUNNING)
+        return;
+    const bool took = s3_request_took(&f->call.request, &f->at, f->conn, st);
+    const uint64_t now_us = clock_mono_us();
+    stop(f);
+    if (took) {
+        count(x, now_us - f->asked_us);
+        end(x, f, ERR_OK, NULL);
+        return;
+    }
+    err_code rc =
+        s3_request_again(x->client, f->call.request.op, f->call.request.bucket, &f->at, &ms, &e);
+    if (rc != ERR_OK) {
+        end(x, f, rc, &e);
+        return;
+    }
+    f->state = FLIGHT_PAUSED;
+    f->until_us = now_us + (uint64_t)ms * 1000;
+}
+
+void s3_copies_ask(struct s3_copies *x, const struct s3_copy *copy, void *ctx)
+{
+    struct flight *f = x->flights;
+    struct err e = { 0 };
+    while (f->state != FLIGHT_FREE)
+        f++;
+    x->n++;
+    f->ctx = ctx;
+    f->entity = (struct s3_entity){ 0 };
+    err_code rc = s3_copy_call_init(&f->call, copy, &f->entity, &e);
+    if (rc == ERR_OK && s3_client_cancelled(x->client))
+        rc = ERR(&e, ERR_CANCELLED, "cancelled");
+    if (rc != ERR_OK) {
+        end(x, f, rc, &e);
+        return;
+    }
+    s3_attempts_init(x->client, f->call.request.max_attempts, &f->at);
+    begin(x, f);
+    if (f->state == FLIGHT_ASKED)
+        look(x, f);
+}
+
+/* ---- all of them ---- */
+
+/* Until somebody calls, at most so long. */
+static void rest(struct s3_copies *x)
+{
+    const uint64_t ms = x->takes_us / REST_PART / 1000;
+    struct pollfd fd = { x->wake_fd, POLLIN, 0 };
+    if (x->found && ms && x->takes_us >= LONG_US)
+        (void)poll(&fd, 1, ms < REST_MOST_MS ? (int)ms : (int)REST_MOST_MS);
+}
+
+/* For how long to wait for peers at most. */
+static int patience(const struct s3_copies *x, uint64_t now_us)
+{
+    uint64_t ms = LOOK_MS;
+    for (const struct flight *f = x->flights; f < x->flights + COPIES_MOST; f++) {
+        uint64_t of = LOOK_MS;
+        if (f->state == FLIGHT_ASKED && !s3_conn_has_asked(f->conn))
+            of = BEGINS_MS;
+        else if (f->state == FLIGHT_PAUSED)
+            of = f->until_us > now_us ? (f->until_us - now_us) / 1000 + 1 : 0;
+        ms = of < ms ? of : ms;
+    }
+    return (int)ms;
+}
+
+/* Who has heard of his peer is ready. */
+static void wait_for_peers(struct s3_copies *x)
+{
+    struct pollfd fds[COPIES_MOST * 2 + 1];
+    struct flight *of[COPIES_MOST * 2 + 1];
+    unsigned n = 1;
+    uint64_t drop;
+    fds[0] = (struct pollfd){ x->wake_fd, POLLIN, 0 };
+    for (struct flight *f = x->flights; f < x->flights + COPIES_MOST; f++) {
+        if (f->state != FLIGHT_ASKED)
+            continue;
+        const unsigned more = s3_conn_sockets(f->conn, fds + n, 2);
+        for (unsigned i = 0; i < more; i++)
+            of[n++] = f;
+    }
+    const int got = poll(fds, n, patience(x, clock_mono_us()));
+    if (got > 0 && fds[0].revents && read(x->wake_fd, &drop, sizeof drop) < 0)
+        /* somebody else has heard it */
+        return;
+    for (unsigned i = 1; got > 0 && i < n; i++)
+        of[i]->ready |= fds[i].revents != 0;
+}
+
+void s3_copies_turn(struct s3_copies *x)
+{
+    rest(x);
+    wait_for_peers(x);
+    const uint64_t now_us = clock_mono_us();
+    const bool all = now_us - x->looked_us >= (uint64_t)LOOK_MS * 1000;
+    const bool cancelled = s3_client_cancelled(x->client);
+    x->found = false;
+    x->looked_us = all ? now_us : x->looked_us;
+    for (struct flight *f = x->flights; f < x->flights + COPIES_MOST; f++) {
+        struct err e;
+        if (f->state == FLIGHT_PAUSED && cancelled)
+            end(x, f, ERR(&e, ERR_CANCELLED, "cancelled"), &e);
+        else if (f->state == FLIGHT_PAUSED && f->until_us <= now_us)
+            begin(x, f);
+        if (f->state == FLIGHT_ASKED &&
+            (f->ready || all || cancelled || !s3_conn_has_asked(f->conn)))
+            look(x, f);
+    }
+}
