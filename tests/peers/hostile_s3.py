@@ -24,6 +24,9 @@ uses up one of them:
     {"do": "checksum", "value": "x"}                 a copy's answer says another digest, or none ("")
     {"do": "change", "bucket": .., "key": .., "size": n}   the object is replaced, then as "ok"
 
+Of all copies: POST /_copies takes {"status": 403, "code": "AccessDenied"}, as which they fail, or {"seconds": 1}, so long they
+take, whether anybody waits for them or not; and GET /_copies says how many were "begun" since, and "ended".
+
 Requests with an X-Amz-Target are KMS's. Its keys are what POST /_kms gave last: {"name": "Enabled"}, or Disabled,
 PendingDeletion, Signing (a key of another kind), Denied, DescribeOnly (no data keys for anybody); "access": {"name": [access
 keys that may use it]} beside them. Unlike moto it enforces all of it.
@@ -49,7 +52,8 @@ import urllib.parse
 import xml.sax.saxutils
 
 LOCK = threading.Lock()
-STATE = {"script": [], "log": [], "objects": {}, "uploads": {}, "sts": 0, "sts_ttl": 3600, "kms": {}}
+STATE = {"script": [], "log": [], "objects": {}, "uploads": {}, "sts": 0, "sts_ttl": 3600, "kms": {},
+         "copies": {"begun": 0, "ended": 0}}
 
 
 def crc32c(data):
@@ -134,7 +138,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         url = urllib.parse.urlsplit(self.path)
         query = dict(urllib.parse.parse_qsl(url.query, keep_blank_values=True))
         path = urllib.parse.unquote(url.path)
-        control = path in ("/_script", "/_log", "/_sts_ttl", "/_kms")
+        control = path in ("/_script", "/_log", "/_sts_ttl", "/_kms", "/_copies")
         step = {"do": "ok"}
         if not control:
             with LOCK:
@@ -202,6 +206,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
             elif path == "/_kms":
                 STATE["kms"] = json.loads(body)
                 answer = "{}"
+            elif path == "/_copies":
+                if body:
+                    STATE["copies"] = json.loads(body) | {"begun": 0, "ended": 0}
+                answer = json.dumps(STATE["copies"])
             else:
                 answer = json.dumps({"log": STATE["log"], "left": len(STATE["script"])})
         self.send(200, answer)
@@ -308,6 +316,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
             checksums = {}
         if bucket == "missing":
             return self.fail(404, "NoSuchBucket")
+        copies = STATE["copies"] if "x-amz-copy-source" in self.headers else None
+        if copies:
+            with LOCK:
+                copies["begun"] += 1
+            time.sleep(copies.get("seconds", 0))
+            with LOCK:
+                if "status" in copies:
+                    copies["ended"] += 1
+                    return self.fail(copies["status"], copies["code"])
         with LOCK:
             objects, uploads = STATE["objects"], STATE["uploads"]
             if self.command == "POST" and "uploads" in query:
@@ -340,6 +357,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 answer = (204, b"", {})
             elif self.command == "PUT" and "x-amz-copy-source" in self.headers:
                 answer = self.copy(step, bucket, key)
+                copies["ended"] += 1
             elif self.command == "PUT":
                 objects[(bucket, key)] = body
                 answer = (200, b"", {"ETag": etag_of(body), **checksums})

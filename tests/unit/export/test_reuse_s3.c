@@ -1,0 +1,234 @@
+/* test_reuse_s3.c - exports that go on from an earlier one in an S3 endpoint: what its check sees,
+ * and an endpoint that refuses copies. */
+#include "../job/fixture.h"
+
+#include "../../peers/hostile.h"
+#include "sink/sink.h"
+
+#define N       900u /* resources; some twelve of them come to an object */
+#define OBJECTS 50u  /* more than that: then some range is checked */
+
+static struct peer minio;
+static bool has_minio;
+
+struct room {
+    struct fx f;
+    struct store *st;
+    sv bucket, role, key;
+};
+
+static void load(struct room *r)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new(16 << 20);
+    CLEANUP_BUF struct buf b = BUF_INIT(16 << 20);
+    CLEANUP(fhir_reader_free) struct fhir_reader *reader = fhir_reader_new(1 << 20);
+    struct store_bulk_item *items = arena_calloc(a, N, sizeof *items);
+    struct store_bulk *bulk;
+    struct store_commit c;
+    OK(buf_reserve(&b, 4 << 20, e));
+    for (unsigned i = 0; i < N; i++) {
+        struct fhir_envelope env;
+        sv text = arena_fmt(a,
+                            "{\"resourceType\":\"Observation\",\"id\":\"i%u\",\"status\":\"final\","
+                            "\"code\":{\"text\":\"%0200u\"}}",
+                            i, i * 7919u);
+        OK(fhir_envelope_read(reader, text, SV_NONE, &b, &env, e));
+        items[i] = (struct store_bulk_item){
+            .type = env.type, .id = arena_sv(a, env.id), .body = env.body, .seq = i
+        };
+    }
+    OK(store_bulk_begin(r->st, &bulk, e));
+    OK(store_bulk_fill(bulk, items, N, e));
+    OK(store_bulk_publish(&bulk, SV_NONE, SV_NONE, &c, e));
+}
+
+/* An engine whose exports go to an endpoint. */
+static void room_open(struct room *r, const struct s3_endpoint *ep,
+                      const struct s3_credentials *own)
+{
+    struct sink_config cfg = { .s3 = ep, .sts = ep, .own = *own };
+    fx_open(&r->f);
+    sink_world_free(r->f.world);
+    OK(sink_world_new(&cfg, &r->f.world, e));
+    fx_engine(&r->f, 2, 3000, 0);
+    r->st = fx_store(&r->f);
+    load(r);
+}
+
+static void hostile_room(struct room *r)
+{
+    const struct s3_endpoint ep = { .url = sv_from(bad_url),
+                                    .region = SV_LIT("us-east-1"),
+                                    .max_attempts = 3,
+                                    .timeout_ms = 9000 };
+    const struct s3_credentials own = { .access_key_id = SV_LIT("AKID"),
+                                        .secret_key = SV_LIT("s") };
+    *r = (struct room){ .bucket = SV_LIT("b1b"), .role = FX_ROLE, .key = FX_KEY };
+    script("[]");
+    control("/_copies", "{}", NULL);
+    room_open(r, &ep, &own);
+}
+
+static void minio_room(struct room *r)
+{
+    const struct s3_endpoint ep = { .url = peer_text(&minio, "url"),
+                                    .region = peer_text(&minio, "region"),
+                                    .max_attempts = 3,
+                                    .timeout_ms = 30000 };
+    const struct s3_credentials own = { .access_key_id = peer_text(&minio, "own_key"),
+                                        .secret_key = peer_text(&minio, "own_secret") };
+    *r = (struct room){ .bucket = peer_text(&minio, "bucket"),
+                        .role = peer_text(&minio, "role"),
+                        .key = peer_text(&minio, "kms_key") };
+    room_open(r, &ep, &own);
+}
+
+static void room_close(struct room *r)
+{
+    store_registry_release(r->f.stores, r->st);
+    fx_close(&r->f);
+}
+
+static void submit(struct room *r, struct arena *a, struct job *out)
+{
+    static const struct job_export_params all = { .level = JOB_EXPORT_SYSTEM };
+    sv output = arena_fmt(a, "s3://%.*s/reuse", SV_FMT(r->bucket));
+    struct job_request q = fx_request(JOB_EXPORT, "", output.ptr);
+    q.role_arn = r->role;
+    q.kms_key_id = r->key;
+    q.params = &all;
+    OK(job_submit(r->f.engine, &q, a, out, e));
+}
+
+static struct job export_job(struct room *r, struct arena *a)
+{
+    struct job j;
+    submit(r, a, &j);
+    return fx_wait(&r->f, JOB_EXPORT, j.id, a);
+}
+
+/* One that is COMPLETED: how many objects it has, and how many of them are copies. */
+static void exported(struct room *r, unsigned *n, unsigned *n_reused)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new(64 << 20);
+    CLEANUP_BUF struct buf b = BUF_INIT(16 << 20);
+    struct job j = export_job(r, a);
+    yyjson_doc *doc;
+    yyjson_val *v;
+    size_t i, most;
+    bool complete;
+    if (j.status != JOB_COMPLETED)
+        fail_msg("%.*s", SV_FMT(j.message));
+    OK(job_export_manifest(r->f.engine, FX_STORE, j.id, &b, &complete, e));
+    OK(json_read(a, buf_sv(&b), 8, &doc, e));
+    *n = *n_reused = 0;
+    yyjson_arr_foreach(json_get(yyjson_doc_get_root(doc), "output"), i, most, v)
+    {
+        ++*n;
+        *n_reused += json_get(v, "reused") != NULL;
+    }
+}
+
+/* ---- the check ---- */
+
+struct left { /* what the last export left to later ones */
+    struct buf key, value;
+    unsigned n;
+};
+
+static bool take_left(void *ctx, sv key, sv value)
+{
+    struct left *l = ctx;
+    l->n++;
+    OK(buf_add(&l->key, key, e));
+    OK(buf_add(&l->value, value, e));
+    return true;
+}
+
+static void find_left(struct room *r, struct left *l)
+{
+    *l = (struct left){ BUF_INIT(1 << 20), BUF_INIT(64 << 20), 0 };
+    OK(records_scan(r->f.records, SV_LIT("jobearlier/"), SV_NONE, take_left, l, e));
+}
+
+static void left_done(struct left *l)
+{
+    buf_done(&l->key);
+    buf_done(&l->value);
+}
+
+/* What follows a member's name, another character, in all ranges; a digit stays one. */
+static unsigned spoil_left(struct room *r, const char *member)
+{
+    struct left l;
+    unsigned n = 0;
+    const size_t len = strlen(member);
+    find_left(r, &l);
+    assert_int_equal(l.n, 1);
+    for (char *at = l.value.ptr;
+         (at = memmem(at, l.value.len - (size_t)(at - l.value.ptr), member, len)) != NULL;
+         at += len, n++)
+        at[len] = at[len] == '1' ? '2' : '1';
+    OK(records_put(r->f.records, buf_sv(&l.key), buf_sv(&l.value), e));
+    left_done(&l);
+    return n;
+}
+
+static void check_sees(void (*open)(struct room *), const char *member)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new(64 << 20);
+    struct room r;
+    struct left l;
+    unsigned n, n_reused;
+    open(&r);
+    exported(&r, &n, &n_reused);
+    assert_true(n > OBJECTS && n_reused == 0);
+    /* what is right is checked, and copied all the same */
+    exported(&r, &n, &n_reused);
+    assert_int_equal(n_reused, n);
+    assert_true(spoil_left(&r, member) > OBJECTS);
+    struct job j = export_job(&r, a);
+    if (j.status != JOB_FAILED)
+        fail_msg("nobody has seen a wrong %s", member);
+    assert_true(sv_starts(j.message, SV_LIT("an object that an earlier export wrote")));
+    find_left(&r, &l);
+    assert_int_equal(l.n, 0);
+    left_done(&l);
+    /* the next one goes on from nothing */
+    exported(&r, &n, &n_reused);
+    assert_int_equal(n_reused, 0);
+    room_close(&r);
+}
+
+/* The endpoint compares a copy with the note's digest alone, and what it refuses is written. So
+ * nobody but the check sees that a note is wrong. */
+TEST(hostile, a_wrong_note_of_an_object_fails_the_export_that_checks_it)
+{
+    if (!has_bad)
+        skip();
+    check_sees(hostile_room, "\"sum\":\"");
+    check_sees(hostile_room, "\"sha256\":\"");
+    check_sees(hostile_room, "\"met\":");
+}
+
+TEST(minio, a_wrong_note_of_an_object_fails_the_export_that_checks_it)
+{
+    if (!has_minio)
+        skip();
+    check_sees(minio_room, "\"sum\":\"");
+    check_sees(minio_room, "\"sha256\":\"");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        T(hostile, a_wrong_note_of_an_object_fails_the_export_that_checks_it),
+        T(minio, a_wrong_note_of_an_object_fails_the_export_that_checks_it),
+    };
+    hostile_start();
+    has_minio = test_is_long() && peer_start(&minio, "minio_peer.py");
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    peer_stop(&bad);
+    peer_stop(&minio);
+    return failed;
+}
