@@ -10,7 +10,11 @@
  *
  * It begins with few connections. Where answers take long, more are made, one for some answers, as
  * long as answers do not take longer by that: so a peer far away has many, and one that is busy, or
- * that answers at once, has no more than it can use. */
+ * that answers at once, has no more than it can use.
+ *
+ * An endpoint may take no copies at all, or none of this role. So until the first copy has come
+ * about, no more are asked for than go out together at first; when all of these are refused, for
+ * another reason than the object that is to be copied, nothing more is asked for. */
 #include "s3/s3_private.h"
 
 #include "base/clock.h"
@@ -48,6 +52,8 @@ struct s3_copies {
     uint64_t takes_us;  /* an answer, on the mean of the last ones */
     uint64_t first_us;  /* the same of the first ones; 0: they are not there yet */
     bool found;         /* the last turn found answers */
+    bool any;           /* a copy has come about */
+    unsigned n_refused; /* before that */
     uint64_t looked_us;
     int wake_fd;
 };
@@ -79,9 +85,14 @@ unsigned s3_copies_under_way(const struct s3_copies *x)
     return x->n;
 }
 
+static bool gives_up(const struct s3_copies *x)
+{
+    return !x->any && x->n_refused >= COPIES_FIRST;
+}
+
 bool s3_copies_has_room(const struct s3_copies *x)
 {
-    return x->n < x->most;
+    return gives_up(x) || (x->n < x->most && (x->any || x->n + x->n_refused < COPIES_FIRST));
 }
 
 void s3_copies_wake(struct s3_copies *x)
@@ -93,6 +104,12 @@ void s3_copies_wake(struct s3_copies *x)
 }
 
 /* ---- one of them ---- */
+
+/* Of this one object alone? */
+static bool is_of_object(err_code rc)
+{
+    return rc == ERR_OK || rc == ERR_PRECONDITION || rc == ERR_NOT_FOUND || rc == ERR_CANCELLED;
+}
 
 static void end(struct s3_copies *x, struct flight *f, err_code rc, const struct err *e)
 {
@@ -107,6 +124,8 @@ static void end(struct s3_copies *x, struct flight *f, err_code rc, const struct
     f->state = FLIGHT_FREE;
     f->conn = NULL;
     x->n--;
+    x->any |= rc == ERR_OK;
+    x->n_refused += !is_of_object(rc);
     x->done(ctx, rc, &f->entity, e);
 }
 
@@ -159,6 +178,8 @@ static void look(struct s3_copies *x, struct flight *f)
     if (st == CONN_RUNNING)
         return;
     const bool took = s3_request_took(&f->call.request, &f->at, f->conn, st);
+    /* it never will */
+    f->at.last.retry &= s3_conn_status(f->conn) != 501;
     const uint64_t now_us = clock_mono_us();
     stop(f);
     if (took) {
@@ -188,6 +209,8 @@ void s3_copies_ask(struct s3_copies *x, const struct s3_copy *copy, void *ctx)
     err_code rc = s3_copy_call_init(&f->call, copy, &f->entity, &e);
     if (rc == ERR_OK && s3_client_cancelled(x->client))
         rc = ERR(&e, ERR_CANCELLED, "cancelled");
+    else if (rc == ERR_OK && gives_up(x))
+        rc = ERR(&e, ERR_UNSUPPORTED, "the endpoint has refused all copies");
     if (rc != ERR_OK) {
         end(x, f, rc, &e);
         return;

@@ -219,10 +219,58 @@ TEST(minio, a_wrong_note_of_an_object_fails_the_export_that_checks_it)
     check_sees(minio_room, "\"sha256\":\"");
 }
 
+/* ---- refusals ---- */
+
+/* How many copies the endpoint was asked for since the last script. */
+static unsigned n_asked(void)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new(1 << 26);
+    uint64_t left;
+    size_t i, n;
+    yyjson_val *log = log_of(a, &left), *one;
+    unsigned asked = 0;
+    yyjson_arr_foreach(log, i, n, one) asked +=
+        json_get(json_get(one, "headers"), "x-amz-copy-source") != NULL;
+    return asked;
+}
+
+TEST(hostile, an_endpoint_that_refuses_every_copy_is_asked_for_few)
+{
+    if (!has_bad)
+        skip();
+    static const struct {
+        const char *how;
+        unsigned tries;
+    } cases[] = {
+        { "{\"status\":403,\"code\":\"AccessDenied\"}", 1 },
+        { "{\"status\":501,\"code\":\"NotImplemented\"}", 1 },
+        { "{\"status\":503,\"code\":\"SlowDown\"}", 2 },
+    };
+    struct room r;
+    unsigned n, n_reused;
+    hostile_room(&r);
+    exported(&r, &n, &n_reused);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        script("[]");
+        control("/_copies", cases[i].how, NULL);
+        exported(&r, &n, &n_reused);
+        assert_int_equal(n_reused, 0);
+        const unsigned asked = n_asked();
+        if (asked == 0 || asked > 8 * cases[i].tries)
+            fail_msg("%s: asked %u times", cases[i].how, asked);
+        /* the next export asks again */
+        control("/_copies", "{}", NULL);
+        exported(&r, &n, &n_reused);
+        assert_int_equal(n_reused, n);
+    }
+    room_close(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(hostile, a_wrong_note_of_an_object_fails_the_export_that_checks_it),
+        T(hostile, an_endpoint_that_refuses_every_copy_is_asked_for_few),
         T(minio, a_wrong_note_of_an_object_fails_the_export_that_checks_it),
     };
     hostile_start();

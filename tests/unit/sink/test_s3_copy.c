@@ -178,9 +178,7 @@ TEST(hostile, whatever_is_not_the_right_copy_is_refused_and_taken_away)
         { "[{\"do\":\"fail\",\"status\":500,\"code\":\"InternalError\"},"
           "{\"do\":\"fail\",\"status\":503,\"code\":\"SlowDown\"}]",
           ERR_PEER },
-        { "[{\"do\":\"fail\",\"status\":501,\"code\":\"NotImplemented\"},"
-          "{\"do\":\"fail\",\"status\":501,\"code\":\"NotImplemented\"}]",
-          ERR_PEER },
+        { "[{\"do\":\"fail\",\"status\":501,\"code\":\"NotImplemented\"}]", ERR_PEER },
         { "[{\"do\":\"stall\",\"seconds\":3},{\"do\":\"stall\",\"seconds\":3}]", ERR_TIMEOUT },
         { "[{\"do\":\"answer\",\"status\":200,\"body\":"
           "\"<Error><Code>AccessDenied</Code></Error>\"}]",
