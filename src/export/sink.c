@@ -24,6 +24,7 @@ err_code export_sink_open(struct job_run *run, struct sink **out, struct err *e)
                              .source_arn = run->job->datastore_arn,
                              .session_name = SV_LIT("fhirlake-export"),
                              .cancel = run->halt,
+                             .leave = run->leave,
                              .ring = served ? store_ring(run->store) : NULL };
     if (t.ring && !job_files_encrypts(run->place))
         return ERR(e, ERR_UNSUPPORTED, "files of an encrypted data store cannot be kept in S3");

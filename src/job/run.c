@@ -354,6 +354,7 @@ static bool run_held(struct start s)
                                         .cfg = &s.engine->cfg,
                                         .forgotten = s.entry->forgotten,
                                         .halt = &s.entry->halt,
+                                        .leave = &s.engine->stopping,
                                         .lease = s.entry->lease,
                                         .leases = s.engine->leases,
                                         .export_object_bytes = s.engine->cfg.export_object_bytes,

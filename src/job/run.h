@@ -74,8 +74,9 @@ struct job_run {
     size_t export_object_bytes, import_chunk_bytes;
     struct job_kept *kept; /* of a served export; NULL: its files are not ours to keep */
     const struct import_bounds *import_bounds; /* NULL: the default; tests give others */
-    bool forgotten;          /* erasure: job_run_erase_forget() was done for it by this process */
-    const atomic_bool *halt; /* leave between blocks with ERR_CANCELLED; the engine knows why */
+    bool forgotten;           /* erasure: job_run_erase_forget() was done for it by this process */
+    const atomic_bool *halt;  /* leave between blocks with ERR_CANCELLED; the engine knows why */
+    const atomic_bool *leave; /* the process is to end, and nothing is awaited; NULL: nobody says */
     /* Where several nodes have the records: what this run writes there is written while it holds
      * this; borrowed. NULL: this process is alone */
     struct lease *lease;

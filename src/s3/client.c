@@ -132,6 +132,11 @@ void s3_client_free(struct s3_client *client)
     free(client);
 }
 
+void s3_client_linger(struct s3_client *client, const atomic_bool *leave)
+{
+    client->leave = leave;
+}
+
 bool s3_client_streams(const struct s3_client *client)
 {
     return client->tls && !atomic_load_explicit(&client->refused, memory_order_relaxed);

@@ -54,10 +54,12 @@ static size_t on_receive(char *p, size_t size, size_t n, void *ctx)
     return len;
 }
 
-/* A turn of libcurl's begins. */
+/* A turn of libcurl's begins. One that may be awaited after a cancel is not ended by that. */
 static void enter(struct s3_conn *conn)
 {
-    callout_enter(conn->callout, conn->client->cancel, CALLOUT_TURN_MS);
+    const struct s3_client *client = conn->client;
+    const bool lingers = conn->makes && client->leave;
+    callout_enter(conn->callout, lingers ? client->leave : client->cancel, CALLOUT_TURN_MS);
 }
 
 struct s3_conn *s3_conn_new(const struct s3_client *client)
@@ -140,6 +142,8 @@ void s3_conn_start(struct s3_conn *conn, const struct s3_wire *w)
     }
     conn->stream = w->stream;
     conn->awaits = !w->stream && (w->body == NULL || s3_body_wire_bytes(w->body) == 0);
+    conn->makes = w->has_body;
+    conn->cancelled_us = 0;
     conn->paused = conn->overflow = conn->done = false;
     conn->window_from = conn->window_to = 0;
     conn->body = w->body;
@@ -247,6 +251,20 @@ static int next_slice(struct s3_conn *conn)
     return (int)(left_ms < ms ? left_ms + 1 : ms);
 }
 
+bool s3_conn_is_cancelled(struct s3_conn *conn)
+{
+    const atomic_bool *leave = conn->client->leave;
+    if (!s3_client_cancelled(conn->client))
+        return false;
+    /* sent: all of it, so that the peer may be at work on it */
+    if (leave == NULL || !conn->makes || conn->sent_at_us == 0 || !s3_conn_has_asked(conn) ||
+        atomic_load_explicit(leave, memory_order_relaxed))
+        return true;
+    const uint64_t now_us = clock_mono_us();
+    conn->cancelled_us = conn->cancelled_us ? conn->cancelled_us : now_us;
+    return now_us - conn->cancelled_us > (uint64_t)S3_LINGER_MS * 1000;
+}
+
 s3_conn_state s3_conn_turn(struct s3_conn *conn)
 {
     const struct s3_client *client = conn->client;
@@ -277,7 +295,7 @@ s3_conn_state s3_conn_turn(struct s3_conn *conn)
 s3_conn_state s3_conn_step(struct s3_conn *conn)
 {
     size_t had = conn->window_to;
-    if (s3_client_cancelled(conn->client))
+    if (s3_conn_is_cancelled(conn))
         return CONN_CANCELLED;
     s3_conn_state st = s3_conn_turn(conn);
     /* the reader has something to do */

@@ -173,7 +173,7 @@ static void look(struct s3_copies *x, struct flight *f)
 {
     struct err e = { 0 };
     unsigned ms;
-    s3_conn_state st = s3_client_cancelled(x->client) ? CONN_CANCELLED : s3_conn_turn(f->conn);
+    s3_conn_state st = s3_conn_is_cancelled(f->conn) ? CONN_CANCELLED : s3_conn_turn(f->conn);
     f->ready = false;
     if (st == CONN_RUNNING)
         return;

@@ -57,6 +57,10 @@ MUST_USE err_code s3_client_new(const struct s3_endpoint *ep, s3_credentials_fn 
                                 void *cred_ctx, const atomic_bool *cancel, struct s3_client **out,
                                 struct err *e);
 void s3_client_free(struct s3_client *client);
+/* After a cancel, a request that makes an object and has gone out is awaited, for S3_LINGER_MS at
+ * most, until *leave is set. NULL: none is. Before the first call. */
+#define S3_LINGER_MS 15000u
+void s3_client_linger(struct s3_client *client, const atomic_bool *leave);
 /* May it send bodies unsigned, with their checksum behind them? */
 bool s3_client_streams(const struct s3_client *client);
 /* It might have, but the server refused that. */

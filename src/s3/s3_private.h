@@ -82,7 +82,7 @@ struct s3_client {
     unsigned answer_ms; /* 0: an answer takes as long as it moves */
     s3_credentials_fn cred;
     void *cred_ctx;
-    const atomic_bool *cancel;
+    const atomic_bool *cancel, *leave; /* leave: as of s3_client_linger() */
     struct {
         pthread_mutex_t lock;
         struct s3_conn *idle;
@@ -134,8 +134,10 @@ struct s3_conn {
     CURLcode result; /* once CONN_DONE */
     curl_off_t moved;
     uint64_t moved_at_us;
-    uint64_t sent_at_us; /* all of the request had been sent; 0: not yet */
-    unsigned slice_ms;   /* for how long the next wait is at most */
+    uint64_t sent_at_us;   /* all of the request had been sent; 0: not yet */
+    unsigned slice_ms;     /* for how long the next wait is at most */
+    bool makes;            /* the request makes an object */
+    uint64_t cancelled_us; /* when a cancel was seen; 0: not yet */
 };
 struct s3_conn *s3_conn_new(const struct s3_client *client);
 void s3_conn_free(struct s3_conn *conn);
@@ -151,6 +153,8 @@ s3_conn_state s3_conn_turn(struct s3_conn *conn);
 unsigned s3_conn_sockets(const struct s3_conn *conn, struct pollfd *out, unsigned most);
 /* Has the request gone out? Before that there is more to do than sockets tell of: names, TLS. */
 bool s3_conn_has_asked(const struct s3_conn *conn);
+/* Is it over because of a cancel? One that has gone out and makes an object may be awaited yet. */
+bool s3_conn_is_cancelled(struct s3_conn *conn);
 /* End the exchange. What was not read through costs the connection. */
 void s3_conn_stop(struct s3_conn *conn);
 long s3_conn_status(const struct s3_conn *conn);                 /* 0 before the status line */

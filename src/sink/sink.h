@@ -61,6 +61,9 @@ struct sink_target {
     /* for the trust policy: SourceArn = data store's ARN */
     sv account_id, source_arn, session_name;
     const atomic_bool *cancel; /* or NULL: makes waits end with ERR_CANCELLED */
+    /* What has been asked of S3 makes an object whether anybody waits or not. Not NULL: after a
+     * cancel the answers to that are awaited, for some seconds, until *leave is set */
+    const atomic_bool *leave;
     /* of the monotonic clock: when each call of the sink has ended, whatever peers do, with
      * ERR_TIMEOUT for example; 0: nobody says. It is for sinks that ask and write little */
     uint64_t until_us;

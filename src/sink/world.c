@@ -265,6 +265,7 @@ err_code sink_open(struct sink_world *world, const struct sink_target *t, struct
         sink->blocks = sink_blocks_new();
         sink->senders = sink_senders_new(SINK_SENDING_BYTES);
         TRY(s3_client_new(&s3, sink_credentials, sink, t->cancel, &sink->s3, e));
+        s3_client_linger(sink->s3, t->leave);
     }
     *out = sink;
     sink = NULL;

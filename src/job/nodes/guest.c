@@ -90,6 +90,7 @@ static void *guest_main(void *arg)
                            .pool = engine->pool,
                            .cfg = &engine->cfg,
                            .halt = &guest->halt,
+                           .leave = &engine->stopping,
                            .leases = engine->leases,
                            .range_lost = range_lost,
                            .range_lost_ctx = guest,

@@ -266,11 +266,105 @@ TEST(hostile, an_endpoint_that_refuses_every_copy_is_asked_for_few)
     room_close(&r);
 }
 
+/* ---- a cancel ---- */
+
+static void copies_of(unsigned *begun, unsigned *ended)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new(1 << 20);
+    CLEANUP_BUF struct buf text = BUF_INIT(1 << 16);
+    yyjson_doc *doc;
+    uint64_t b = 0, n = 0;
+    control("/_copies", NULL, &text);
+    OK(json_read(a, buf_sv(&text), 4, &doc, e));
+    yyjson_val *root = yyjson_doc_get_root(doc);
+    assert_true(sv_to_u64(json_number(json_get(root, "begun")), &b) &&
+                sv_to_u64(json_number(json_get(root, "ended")), &n));
+    *begun = (unsigned)b;
+    *ended = (unsigned)n;
+}
+
+static bool count_object(void *ctx, sv key, uint64_t bytes)
+{
+    (void)key;
+    (void)bytes;
+    ++*(unsigned *)ctx;
+    return true;
+}
+
+static unsigned n_objects_of(struct room *r, const struct job *j)
+{
+    CLEANUP(sink_close) struct sink *s = NULL;
+    const struct sink_target t = { .uri = sv_head(j->job_folder_uri, j->job_folder_uri.len - 1),
+                                   .role_arn = r->role,
+                                   .session_name = SV_LIT("look") };
+    struct err why;
+    unsigned n = 0;
+    OK(sink_open(r->f.world, &t, &s, e));
+    err_code rc = sink_list(s, count_object, &n, &why);
+    assert_true(rc == ERR_OK || rc == ERR_NOT_FOUND);
+    return n;
+}
+
+/* The endpoint makes a copy also when nobody waits for it any more. */
+TEST(hostile, a_cancel_leaves_nothing_of_copies_that_were_under_way)
+{
+    if (!has_bad)
+        skip();
+    CLEANUP(arena_free) struct arena *a = arena_new(64 << 20);
+    struct room r;
+    struct job j;
+    unsigned n, n_reused, begun = 0, ended;
+    hostile_room(&r);
+    exported(&r, &n, &n_reused);
+    control("/_copies", "{\"seconds\":2}", NULL);
+    submit(&r, a, &j);
+    while (begun < 4) {
+        fx_nap();
+        copies_of(&begun, &ended);
+    }
+    OK(job_cancel(r.f.engine, JOB_EXPORT, FX_STORE, j.id, e));
+    j = fx_wait(&r.f, JOB_EXPORT, j.id, a);
+    assert_int_equal(j.status, JOB_CANCEL_COMPLETED);
+    do {
+        fx_nap();
+        copies_of(&begun, &ended);
+    } while (ended < begun);
+    assert_int_equal(n_objects_of(&r, &j), 0);
+    control("/_copies", "{}", NULL);
+    room_close(&r);
+}
+
+/* A stop waits for no answer: the endpoint would take longer than the whole test may. */
+TEST(hostile, a_stop_waits_for_no_copy)
+{
+    if (!has_bad)
+        skip();
+    CLEANUP(arena_free) struct arena *a = arena_new(64 << 20);
+    struct room r;
+    struct job j;
+    unsigned n, n_reused, begun = 0, ended;
+    hostile_room(&r);
+    exported(&r, &n, &n_reused);
+    control("/_copies", "{\"seconds\":600}", NULL);
+    submit(&r, a, &j);
+    while (begun < 4) {
+        fx_nap();
+        copies_of(&begun, &ended);
+    }
+    fx_engine_stop(&r.f);
+    copies_of(&begun, &ended);
+    assert_int_equal(ended, 0);
+    control("/_copies", "{}", NULL);
+    room_close(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(hostile, a_wrong_note_of_an_object_fails_the_export_that_checks_it),
         T(hostile, an_endpoint_that_refuses_every_copy_is_asked_for_few),
+        T(hostile, a_cancel_leaves_nothing_of_copies_that_were_under_way),
+        T(hostile, a_stop_waits_for_no_copy),
         T(minio, a_wrong_note_of_an_object_fails_the_export_that_checks_it),
     };
     hostile_start();
