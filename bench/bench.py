@@ -352,7 +352,7 @@ class Bench:
         server = self.filled(*options)
         self.rest(server)
         self.reuse_at_once(options)
-        server = self.start_server(*options)
+        server = self.start_server("--export-reuse", "yes", *options[-2:])  # as it is by default: each file is synced
         self.rest(server)
         self.reuse_in("directory", server)
         if not (ROOT / ".deps" / "minio").exists():

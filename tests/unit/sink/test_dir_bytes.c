@@ -7,6 +7,7 @@
 
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <sys/mman.h>
 #include <sys/statfs.h>
 #include <unistd.h>
 
@@ -118,6 +119,60 @@ TEST(dir_bytes, a_file_that_is_shorter_than_it_was_is_refused)
             }
 }
 
+/* Of a file: how many pages the system has in memory. */
+static size_t n_cached(int fd, size_t n)
+{
+    static unsigned char there[MOST / 4096];
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    size_t cached = 0;
+    void *map = mmap(NULL, n, PROT_READ, MAP_SHARED, fd, 0);
+    assert_ptr_not_equal(map, MAP_FAILED);
+    assert_int_equal(mincore(map, n, there), 0);
+    for (size_t i = 0; i < n / page; i++)
+        cached += there[i] & 1;
+    (void)munmap(map, n);
+    return cached;
+}
+
+/* Where neither bytes pass by the cache nor blocks are shared there is nothing to see. */
+static bool passes_by(const char *folder)
+{
+    struct statfs fs;
+    return statfs(folder, &fs) == 0 && fs.f_type == EXT4_SUPER_MAGIC;
+}
+
+TEST(dir_bytes, one_page_in_memory_has_no_others_fetched_and_without_sync_all_go_to_memory)
+{
+    (void)state;
+    set_text();
+    for (unsigned f = 0; f < N_FOLDERS; f++) {
+        if (!passes_by(folders[f]))
+            continue;
+        int from = file_in(folders[f]), to = file_in(folders[f]);
+        fill(from, 8 * MIB);
+        forget(from);
+        /* the page alone, in each half */
+        assert_int_equal(posix_fadvise(from, 0, 0, POSIX_FADV_RANDOM), 0);
+        for (off_t at = 0; at < (off_t)(8 * MIB); at += 4 * MIB)
+            assert_int_equal(pread(from, (char[1]){ 0 }, 1, at), 1);
+        const size_t before = n_cached(from, 8 * MIB);
+        if (before < 8 * MIB / 4096 / 2) {
+            OK(dir_bytes_copy(from, to, 8 * MIB, true, NULL, e));
+            assert_true(holds(to, 8 * MIB));
+            assert_true(n_cached(from, 8 * MIB) <= before);
+        }
+        close(from);
+        close(to);
+        from = file_in(folders[f]), to = file_in(folders[f]);
+        fill(from, 8 * MIB);
+        OK(dir_bytes_copy(from, to, 8 * MIB, false, NULL, e));
+        assert_int_equal(n_cached(to, 8 * MIB), 8 * MIB / (size_t)sysconf(_SC_PAGESIZE));
+        assert_true(holds(to, 8 * MIB));
+        close(from);
+        close(to);
+    }
+}
+
 TEST(dir_bytes, whoever_is_to_stop_stops)
 {
     (void)state;
@@ -137,4 +192,5 @@ TEST(dir_bytes, whoever_is_to_stop_stops)
 
 TEST_MAIN(T(dir_bytes, files_of_any_size_come_out_whole_from_memory_and_from_the_disk),
           T(dir_bytes, a_file_that_is_shorter_than_it_was_is_refused),
+          T(dir_bytes, one_page_in_memory_has_no_others_fetched_and_without_sync_all_go_to_memory),
           T(dir_bytes, whoever_is_to_stop_stops))
