@@ -138,13 +138,19 @@ err_code export_share_end(struct export_job *export, struct err *e)
 
 /* ---- ranges ---- */
 
-/* The next of those that are not done and not in this run's hands. */
-static size_t next_locked(const struct export_job *export, size_t from, size_t out[LEASE_MOST])
+/* The next of those that are not done and not in this run's hands: first those that are checked, as
+ * a process alone takes them (turns.c). *from: where it goes on, 0 at first. */
+static size_t next_locked(const struct export_job *export, size_t *from, size_t out[LEASE_MOST])
 {
-    size_t n = 0;
-    for (size_t i = from; i < export->plan.n && n < LEASE_MOST; i++)
-        if (!export->plan.done[i] && !export->shared.in_hand[i])
+    const struct export_plan *plan = &export->plan;
+    size_t n = 0, at = *from;
+    for (; at < plan->n * 2 && n < LEASE_MOST; at++) {
+        const size_t i = at % plan->n;
+        const bool checked = at < plan->n;
+        if (plan->items[i].check == checked && !plan->done[i] && !export->shared.in_hand[i])
             out[n++] = i;
+    }
+    *from = at;
     return n;
 }
 
@@ -185,10 +191,11 @@ err_code export_share_take(struct export_job *export, size_t *out, struct err *e
         struct lease *lease;
         size_t which;
         bool all_done;
+        size_t next = from;
         struct err why;
         TRY(export_goes_on(export->run, e));
         pthread_mutex_lock(&export->shared.lock);
-        const size_t n = next_locked(export, from, ranges);
+        const size_t n = next_locked(export, &next, ranges);
         pthread_mutex_unlock(&export->shared.lock);
         if (n == 0)
             return none_left(export, e);
@@ -203,7 +210,7 @@ err_code export_share_take(struct export_job *export, size_t *out, struct err *e
         }
         if (rc == ERR_EOF)
             /* all of these are in others' hands */
-            from = ranges[n - 1] + 1;
+            from = next;
         else if (rc == ERR_EXISTS)
             TRY(look(export, &all_done, e));
         else

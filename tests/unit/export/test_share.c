@@ -170,6 +170,27 @@ TEST(share, a_range_that_is_given_back_is_taken_by_the_other)
     two_close(&t);
 }
 
+/* Those that are checked come first, whoever takes them. */
+TEST(share, ranges_that_are_checked_are_taken_before_the_others)
+{
+    (void)state;
+    static const size_t want[] = { 1, 3, 0, 2 };
+    CLEANUP(arena_free) struct arena *a = arena_new(1 << 20);
+    struct two t;
+    two_open(&t);
+    t.o.items[1].check = t.o.items[3].check = true;
+    OK(export_share_open(&t.o.x, a, e));
+    OK(export_share_join(&t.x, a, e));
+    for (size_t i = 0; i < 4; i++) {
+        size_t r;
+        OK(export_share_take(i % 2 ? &t.x : &t.o.x, &r, e));
+        assert_int_equal(r, want[i]);
+    }
+    for (size_t i = 0; i < 4; i++)
+        export_share_leave(i % 2 ? &t.x : &t.o.x, want[i], false);
+    two_close(&t);
+}
+
 TEST(share, who_does_not_see_where_the_export_writes_takes_no_part)
 {
     struct two t;
@@ -262,6 +283,7 @@ TEST(share, what_came_in_late_goes_when_the_job_was_given_up_and_stays_when_it_g
 
 TEST_MAIN(T(share, two_runs_write_one_export_and_each_knows_of_the_others_ranges),
           T(share, a_range_that_is_given_back_is_taken_by_the_other),
+          T(share, ranges_that_are_checked_are_taken_before_the_others),
           T(share, who_does_not_see_where_the_export_writes_takes_no_part),
           T(share, a_new_run_of_the_job_locks_out_who_came_in_before),
           T(share, files_that_we_serve_and_those_of_a_process_alone_are_nobody_elses),
