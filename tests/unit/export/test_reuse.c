@@ -151,6 +151,7 @@ struct result {
     yyjson_val *manifest;
     struct buf lines; /* of all files, sorted */
     unsigned n_files, n_reused;
+    unsigned n_made; /* ranges that were not reused: one has a file, or two */
 };
 
 static void path_of(const struct room *r, const struct job *j, sv url, char out[512])
@@ -167,7 +168,7 @@ static void read_files(const struct room *r, struct result *x)
     yyjson_val *v;
     yyjson_arr_iter it = yyjson_arr_iter_with(json_get(x->manifest, "output"));
     buf_init(&x->lines, 256 << 20);
-    x->n_files = x->n_reused = 0;
+    x->n_files = x->n_reused = x->n_made = 0;
     while ((v = yyjson_arr_iter_next(&it)) != NULL) {
         char path[512], hex[SHA256_HEX_LEN];
         unsigned char d[SHA256_LEN];
@@ -184,7 +185,9 @@ static void read_files(const struct room *r, struct result *x)
             n += text.ptr[i] == '\n';
         assert_true(number(v, "count") == n);
         x->n_files++;
-        x->n_reused += json_get(v, "reused") != NULL;
+        const bool reused = json_get(v, "reused") != NULL;
+        x->n_reused += reused;
+        x->n_made += !reused && sv_ends(json_string(json_get(v, "url")), SV_LIT("-0.ndjson"));
     }
     fx_sort_lines(&x->lines, 0);
 }
@@ -368,34 +371,35 @@ static void load(struct room *r, unsigned from, unsigned n)
     OK(store_bulk_publish(&bulk, SV_NONE, SV_NONE, &c, e));
 }
 
-static unsigned reused_of(struct room *r, const struct job_export_params *p, unsigned *n_files)
+/* Its lines are gone. */
+static struct result counts_of(struct room *r, const struct job_export_params *p)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(64 << 20);
     struct result x;
     run_export(r, p, true, a, &x);
     buf_done(&x.lines);
-    *n_files = x.n_files;
-    return x.n_reused;
+    x.manifest = NULL;
+    return x;
 }
 
 TEST(reuse, without_changes_nearly_all_is_copied_and_growth_costs_what_grew)
 {
     (void)state;
     struct room r;
-    unsigned n, before;
     room_open(&r, 1);
     load(&r, 0, 1000);
-    assert_int_equal(reused_of(&r, &forms[0], &before), 0);
-    assert_true(before > 50);
-    /* in a directory those that are checked, one of fifty, are written */
-    const unsigned checked = before / 50 + 1;
-    unsigned reused = reused_of(&r, &forms[0], &n);
-    assert_int_equal(n, before);
-    assert_true(reused < before && reused + checked >= before);
+    const struct result before = counts_of(&r, &forms[0]);
+    assert_int_equal(before.n_reused, 0);
+    assert_true(before.n_made > 50 && before.n_made <= before.n_files);
+    /* in a directory those that are checked, one range of fifty, are written */
+    const unsigned checked = before.n_made / 50 + 1;
+    struct result again = counts_of(&r, &forms[0]);
+    assert_int_equal(again.n_files, before.n_files);
+    assert_in_range(again.n_made, 1, checked);
     load(&r, 1000, 20);
-    reused = reused_of(&r, &forms[0], &n);
-    assert_true(reused + checked + 3 > before);
-    assert_true(n <= before + 3);
+    again = counts_of(&r, &forms[0]);
+    assert_true(again.n_made <= checked + 3);
+    assert_true(again.n_files <= before.n_files + 3);
     /* another form, another place, a window: they have nothing to go on from */
     const struct job_export_params others[] = {
         { .level = JOB_EXPORT_PATIENT },
@@ -413,7 +417,7 @@ TEST(reuse, without_changes_nearly_all_is_copied_and_growth_costs_what_grew)
         { .served = true, .attachment_base = S("http://g/r4") },
     };
     for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
-        assert_int_equal(reused_of(&r, &others[i], &n), 0);
+        assert_int_equal(counts_of(&r, &others[i]).n_reused, 0);
     r.f.engine->cfg.no_reuse = true;
     room_close(&r);
 }
@@ -473,11 +477,10 @@ TEST(reuse, a_wrong_memory_fails_the_export_that_checks_it_and_is_forgotten)
     for (size_t m = 0; m < sizeof members / sizeof members[0]; m++) {
         struct room r;
         struct left l;
-        unsigned n;
         room_open(&r, 2);
         load(&r, 0, 1000);
-        reused_of(&r, &forms[0], &n);
-        assert_true(n > 50 && spoil_left(&r, members[m]) > 50);
+        assert_true(counts_of(&r, &forms[0]).n_made > 50);
+        assert_true(spoil_left(&r, members[m]) > 50);
         /* with more than fifty ranges the next one checks */
         CLEANUP(arena_free) struct arena *a = arena_new(64 << 20);
         r.f.engine->cfg.no_reuse = false;
@@ -499,16 +502,15 @@ TEST(reuse, when_all_earlier_files_are_gone_everything_is_written)
     (void)state;
     struct room r;
     char path[512];
-    unsigned n, before;
     room_open(&r, 5);
     load(&r, 0, 1000);
-    reused_of(&r, &forms[0], &before);
+    const unsigned before = counts_of(&r, &forms[0]).n_made;
     assert_true(before > 50);
     fx_path(&r.f, "out", path);
     OK(file_remove_tree(path, e));
     compare(&r, &forms[0]);
     assert_int_equal(r.n_reused, 0);
-    assert_true(reused_of(&r, &forms[0], &n) + before / 50 + 1 >= before);
+    assert_in_range(counts_of(&r, &forms[0]).n_made, 1, before / 50 + 1);
     room_close(&r);
 }
 
@@ -517,11 +519,10 @@ TEST(reuse, a_store_with_another_past_is_exported_whole)
     (void)state;
     struct room r;
     struct left l;
-    unsigned n;
     room_open(&r, 3);
     load(&r, 0, 300);
     commit_some(&r, 3);
-    reused_of(&r, &forms[0], &n);
+    (void)counts_of(&r, &forms[0]);
     find_left(&r, &l);
     /* its last commit was another one at that time */
     char *t = memmem(l.value.ptr, l.value.len, "{\"t\":2", 6);
@@ -529,12 +530,12 @@ TEST(reuse, a_store_with_another_past_is_exported_whole)
     t[5] = '1';
     OK(records_put(r.f.records, buf_sv(&l.key), buf_sv(&l.value), e));
     left_done(&l);
-    assert_int_equal(reused_of(&r, &forms[0], &n), 0);
+    assert_int_equal(counts_of(&r, &forms[0]).n_reused, 0);
     /* damaged: as good as none */
     find_left(&r, &l);
     OK(records_put(r.f.records, buf_sv(&l.key), sv_head(buf_sv(&l.value), l.value.len / 2), e));
     left_done(&l);
-    assert_int_equal(reused_of(&r, &forms[0], &n), 0);
+    assert_int_equal(counts_of(&r, &forms[0]).n_reused, 0);
     compare(&r, &forms[0]);
     room_close(&r);
 }
