@@ -65,7 +65,7 @@ void import_chunk_reset(struct import_chunk *chunk)
     chunk->giant = false;
     chunk->finished = false;
     chunk->has_unit = chunk->away = chunk->taken_in = false;
-    chunk->unit = chunk->n_pieces = 0;
+    chunk->unit = chunk->n_pieces = chunk->sum[0] = chunk->sum[1] = 0;
     import_chunk_leave(chunk);
 }
 

@@ -131,6 +131,7 @@ struct import_chunk {
     bool has_unit, away; /* it was offered to others; and is not parsed here */
     bool taken_in;       /* another one has parsed it */
     uint64_t unit, n_pieces;
+    uint64_t sum[2];     /* of a unit: the digest of its text */
     struct lease *lease; /* of the unit, taken back; else NULL */
     /* NULL, or asked when the bulk load has begun and is empty */
     err_code (*begun)(void *ctx, const struct import_chunk *chunk, struct err *e);

@@ -6,6 +6,8 @@
  * process in between leaves the texts, and whoever runs next does it again. */
 #include "job/job_private.h"
 
+#define ERASE_BYTES 256u /* of memory: a write, and its key */
+
 /* The place of the run's own entry in the list; NULL: it has none (tests). */
 static struct job_entry *own_locked(struct job_run *run)
 {
@@ -75,7 +77,7 @@ static void note_forgotten(struct job_run *run, const sv *ids, size_t n)
 
 err_code job_run_erase_forget(struct job_run *run, sv left, const sv *ids, size_t n, struct err *e)
 {
-    CLEANUP(arena_free) struct arena *a = arena_new(1u << 20);
+    CLEANUP(arena_free) struct arena *a = arena_new((n + 1) * ERASE_BYTES + 4096);
     struct records_write *w = arena_calloc(a, n + 1, sizeof *w);
     if (run->forgotten)
         return ERR_OK;

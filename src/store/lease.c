@@ -357,6 +357,7 @@ static err_code noted(struct lease *lease, err_code rc)
 err_code lease_write(struct lease *lease, const struct records_write *w, size_t n, struct err *e)
 {
     struct leases *l = lease->all;
+    TRY(store_record_keys_check(w, n, e));
     TRY(check_held(lease, e));
     return noted(lease, l->ops->write(l->records, lease->epoch, w, n, true, e));
 }
@@ -365,6 +366,7 @@ err_code lease_put_unsynced(struct lease *lease, sv key, sv value, struct err *e
 {
     struct leases *l = lease->all;
     const struct records_write w = { RECORDS_PUT, key, value };
+    TRY(store_record_keys_check(&w, 1, e));
     TRY(check_held(lease, e));
     return noted(lease, l->ops->write(l->records, lease->epoch, &w, 1, false, e));
 }

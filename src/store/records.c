@@ -61,11 +61,14 @@ bool nodes_reached(const struct records *r)
 
 err_code records_get(struct records *r, sv key, struct buf *out, struct err *e)
 {
+    const struct records_write w = { .key = key };
+    TRY(store_record_keys_check(&w, 1, e));
     return r->ops->get(r, key, out, e);
 }
 
 err_code records_write(struct records *r, const struct records_write *w, size_t n, struct err *e)
 {
+    TRY(store_record_keys_check(w, n, e));
     return r->ops->write(r, w, n, e);
 }
 
@@ -92,6 +95,8 @@ err_code records_once(struct records *r, sv key, sv fresh, struct buf *out, stru
 
 err_code records_put_unsynced(struct records *r, sv key, sv value, struct err *e)
 {
+    const struct records_write w = { .key = key };
+    TRY(store_record_keys_check(&w, 1, e));
     return r->ops->put_unsynced(r, key, value, e);
 }
 

@@ -267,6 +267,16 @@ struct records_ops {
     const char *(*self)(const struct records *);
     bool (*reached)(const struct records *);
 };
+/* A key that could not be made, for want of memory, is none. That it is not there, or is gone now,
+ * would be no answer. */
+MUST_USE static inline err_code store_record_keys_check(const struct records_write *writes,
+                                                        size_t n, struct err *e)
+{
+    for (size_t i = 0; i < n; i++)
+        if (writes[i].key.len == 0)
+            return ERR(e, ERR_INTERNAL, "a record has no key");
+    return ERR_OK;
+}
 /* Leases as an engine keeps them; lease.h says what they are. An epoch is given once. */
 struct lease_row {
     uint64_t epoch;

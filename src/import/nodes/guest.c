@@ -202,7 +202,7 @@ static err_code parse(struct guest *g, struct lease *lease, uint64_t unit,
 {
     CLEANUP_BUF struct buf note = BUF_INIT(IMPORT_UNIT_MAX);
     char name[IMPORT_UNIT_NAME];
-    uint64_t sum[2], want[2], bytes;
+    uint64_t sum[2], bytes;
     struct err why;
     import_chunk_reset(chunk);
     import_unit_name(name, "unit", unit);
@@ -212,10 +212,10 @@ static err_code parse(struct guest *g, struct lease *lease, uint64_t unit,
     if (rc != ERR_OK)
         return err_pass(e, &why);
     TRY(import_unit_load_drop(g->run, lease, unit, e));
-    TRY(import_unit_read(buf_sv(&note), g->files.n, chunk, want, &bytes, e));
+    TRY(import_unit_read(buf_sv(&note), g->files.n, chunk, &bytes, e));
     TRY(read_text(g, chunk, bytes, e));
     hash_xxh3_128(buf_sv(&chunk->text), SV_NONE, sum);
-    if (sum[0] != want[0] || sum[1] != want[1])
+    if (sum[0] != chunk->sum[0] || sum[1] != chunk->sum[1])
         return other_input(e);
     struct hand hand = { g, lease, unit };
     chunk->begun = note_load;

@@ -18,10 +18,16 @@ static bool each_note(void *ctx, sv key, sv value)
     return n->rc == ERR_OK;
 }
 
+/* What was found, when all of it was read. */
+static err_code all_read(const struct import_notes *n, struct err *e)
+{
+    return n->rc == ERR_OK ? ERR_OK : ERR(e, n->rc, "the import's notes are damaged");
+}
+
 err_code import_done_read(struct job_run *run, uint64_t from, struct import_notes *n, struct err *e)
 {
     TRY(job_run_ranges_scan(run, (size_t)from, each_note, n, e));
-    return n->rc == ERR_OK ? ERR_OK : ERR(e, n->rc, "the import's notes are damaged");
+    return all_read(n, e);
 }
 
 static err_code delete_note(struct arena *a, const char *name, struct buf *writes, struct err *e)
@@ -89,38 +95,82 @@ static err_code clear_loads(struct job_run *run, struct err *e)
     return rc == ERR_OK || rc == ERR_CONFLICT ? ERR_OK : err_pass(e, &why);
 }
 
+/* What stands there. */
+struct left {
+    struct import_notes offers, loads, done;
+};
+
+static size_t notes_of(const struct import_notes *n, const struct import_note **out)
+{
+    *out = (const struct import_note *)(const void *)n->items.ptr;
+    return n->items.len / sizeof **out;
+}
+
+static err_code read_left(struct job_run *run, struct left *left, struct err *e)
+{
+    TRY(job_run_note_scan(run, SV_LIT("unit/"), each_note, &left->offers, e));
+    TRY(all_read(&left->offers, e));
+    TRY(job_run_note_scan(run, SV_LIT("load/"), each_note, &left->loads, e));
+    TRY(all_read(&left->loads, e));
+    return import_done_read(run, 0, &left->done, e);
+}
+
+/* What others could take first. */
+static err_code delete_left(struct arena *a, const struct left *left, struct buf *writes,
+                            struct err *e)
+{
+    const struct import_note *note;
+    uint64_t pieces, epoch;
+    sv load;
+    size_t n = notes_of(&left->offers, &note);
+    for (size_t i = 0; i < n; i++)
+        TRY(import_offer_delete(a, note[i].unit, writes, e));
+    n = notes_of(&left->done, &note);
+    for (size_t i = 0; i < n; i++) {
+        TRY(import_result_pieces(note[i].value, &pieces, e));
+        TRY(import_result_delete(a, note[i].unit, pieces, writes, e));
+    }
+    n = notes_of(&left->loads, &note);
+    for (size_t i = 0; i < n; i++) {
+        TRY(import_load_read(note[i].value, &epoch, &load, e));
+        TRY(import_result_delete(a, note[i].unit, 0, writes, e));
+    }
+    return ERR_OK;
+}
+
+static err_code drop_left(struct job_run *run, const struct left *left, struct err *e)
+{
+    const struct import_note *note;
+    uint64_t epoch;
+    sv load;
+    size_t n = notes_of(&left->done, &note);
+    for (size_t i = 0; i < n; i++)
+        TRY(import_result_drop(run, note[i].value, e));
+    n = notes_of(&left->loads, &note);
+    for (size_t i = 0; i < n; i++) {
+        TRY(import_load_read(note[i].value, &epoch, &load, e));
+        TRY(import_load_drop(run, load, e));
+    }
+    return ERR_OK;
+}
+
 err_code import_notes_clear(struct job_run *run, struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(IMPORT_NOTES_MAX);
     CLEANUP_BUF struct buf writes = BUF_INIT(IMPORT_NOTES_MAX);
-    struct import_notes n = { .a = a, .items = BUF_INIT(IMPORT_NOTES_MAX) };
-    err_code rc = import_done_read(run, 0, &n, e);
-    for (size_t i = 0; rc == ERR_OK && i < n.items.len / sizeof(struct import_note); i++) {
-        const struct import_note *note = (const struct import_note *)(const void *)n.items.ptr + i;
-        uint64_t pieces = 0;
-        rc = import_result_pieces(note->value, &pieces, e);
-        if (rc == ERR_OK)
-            rc = import_result_drop(run, note->value, e);
-        if (rc == ERR_OK)
-            rc = import_result_delete(a, note->unit, pieces, &writes, e);
-    }
-    buf_clear(&n.items);
+    const struct import_notes none = { .a = a, .items = BUF_INIT(IMPORT_NOTES_MAX) };
+    struct left left = { none, none, none };
+    err_code rc = read_left(run, &left, e);
     if (rc == ERR_OK)
-        rc = job_run_note_scan(run, SV_LIT("load/"), each_note, &n, e);
-    for (size_t i = 0; rc == ERR_OK && i < n.items.len / sizeof(struct import_note); i++) {
-        const struct import_note *note = (const struct import_note *)(const void *)n.items.ptr + i;
-        rc = import_unit_load_drop(run, NULL, note->unit, e);
-        if (rc == ERR_OK)
-            rc = import_result_delete(a, note->unit, 0, &writes, e);
-    }
-    buf_clear(&n.items);
+        rc = delete_left(a, &left, &writes, e);
+    /* A node that stood still may have read notes of the run behind its own. It fails here. */
     if (rc == ERR_OK)
-        rc = job_run_note_scan(run, SV_LIT("unit/"), each_note, &n, e);
-    for (size_t i = 0; rc == ERR_OK && i < n.items.len / sizeof(struct import_note); i++)
-        rc = import_offer_delete(a, ((const struct import_note *)(const void *)n.items.ptr)[i].unit,
-                                 &writes, e);
-    buf_done(&n.items);
+        rc = import_notes_write(run, &writes, e);
+    if (rc == ERR_OK)
+        rc = drop_left(run, &left, e);
+    buf_done(&left.offers.items);
+    buf_done(&left.loads.items);
+    buf_done(&left.done.items);
     TRY(rc);
-    TRY(import_notes_write(run, &writes, e));
     return clear_loads(run, e);
 }

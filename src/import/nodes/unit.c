@@ -38,20 +38,24 @@ bool import_unit_is_fit(const struct import_chunk *chunk)
     return skip <= (uint64_t)SKIP_MOST * chunk->text.len;
 }
 
-err_code import_unit_write(const struct import_chunk *chunk, struct buf *out, struct err *e)
+static void put_sum(struct json_writer *w, const uint64_t sum[2])
+{
+    json_key(w, "sum");
+    json_arr(w);
+    json_u64(w, sum[0]);
+    json_u64(w, sum[1]);
+    json_arr_end(w);
+}
+
+err_code import_unit_write(struct import_chunk *chunk, struct buf *out, struct err *e)
 {
     size_t n;
     const struct import_segment *s = segments_of(chunk, &n);
-    uint64_t sum[2];
     struct json_writer w;
-    hash_xxh3_128(buf_sv(&chunk->text), SV_NONE, sum);
+    hash_xxh3_128(buf_sv(&chunk->text), SV_NONE, chunk->sum);
     json_writer_init(&w, out);
     json_obj(&w);
-    json_key(&w, "sum");
-    json_arr(&w);
-    json_u64(&w, sum[0]);
-    json_u64(&w, sum[1]);
-    json_arr_end(&w);
+    put_sum(&w, chunk->sum);
     json_kv_u64(&w, "bytes", chunk->text.len);
     json_key(&w, "segments");
     json_arr(&w);
@@ -97,8 +101,8 @@ static err_code parse(struct arena *a, sv note, yyjson_val **root, struct err *e
     return ERR_OK;
 }
 
-err_code import_unit_read(sv note, size_t n_files, struct import_chunk *chunk, uint64_t sum[2],
-                          uint64_t *bytes, struct err *e)
+err_code import_unit_read(sv note, size_t n_files, struct import_chunk *chunk, uint64_t *bytes,
+                          struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(TREE_MAX);
     yyjson_val *root = NULL, *v;
@@ -106,7 +110,7 @@ err_code import_unit_read(sv note, size_t n_files, struct import_chunk *chunk, u
     TRY(parse(a, note, &root, e));
     yyjson_val *list = json_get(root, "segments");
     yyjson_arr_iter it = yyjson_arr_iter_with(list);
-    if (!numbers(json_get(root, "sum"), sum, 2) ||
+    if (!numbers(json_get(root, "sum"), chunk->sum, 2) ||
         !sv_to_u64(json_number(json_get(root, "bytes")), bytes) || yyjson_arr_size(list) == 0)
         return damaged(e);
     while ((v = yyjson_arr_iter_next(&it)) != NULL) {
@@ -162,6 +166,7 @@ static err_code write_note(const struct import_chunk *chunk, uint64_t pieces, st
     TRY(store_bulk_hand_over(chunk->bulk, &load, e));
     json_writer_init(&w, out);
     json_obj(&w);
+    put_sum(&w, chunk->sum);
     json_kv_str(&w, "load", buf_sv(&load));
     json_kv_u64(&w, "pieces", pieces);
     json_key(&w, "counts");
@@ -235,9 +240,13 @@ err_code import_result_read(struct job_run *run, uint64_t unit, sv note, struct 
                             struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(TREE_MAX);
-    uint64_t pieces, counts[5], len[IMPORT_N_KINDS];
+    uint64_t sum[2], pieces, counts[5], len[IMPORT_N_KINDS];
     yyjson_val *root = NULL;
     TRY(parse(a, note, &root, e));
+    if (!numbers(json_get(root, "sum"), sum, 2))
+        return damaged(e);
+    if (sum[0] != chunk->sum[0] || sum[1] != chunk->sum[1])
+        return ERR(e, ERR_CONFLICT, "another node has parsed other lines");
     if (!sv_to_u64(json_number(json_get(root, "pieces")), &pieces) ||
         !numbers(json_get(root, "counts"), counts, 5) ||
         !read_ends(json_get(root, "ends"), chunk, len))
@@ -262,7 +271,7 @@ err_code import_result_pieces(sv note, uint64_t *out, struct err *e)
 
 /* ---- loads that are given up ---- */
 
-static err_code drop_load(struct job_run *run, sv load, struct err *e)
+err_code import_load_drop(struct job_run *run, sv load, struct err *e)
 {
     struct store_bulk *bulk;
     struct err why;
@@ -280,7 +289,14 @@ err_code import_result_drop(struct job_run *run, sv note, struct err *e)
     CLEANUP(arena_free) struct arena *a = arena_new(TREE_MAX);
     yyjson_val *root = NULL;
     TRY(parse(a, note, &root, e));
-    return drop_load(run, json_string(json_get(root, "load")), e);
+    return import_load_drop(run, json_string(json_get(root, "load")), e);
+}
+
+err_code import_load_read(sv note, uint64_t *epoch, sv *load, struct err *e)
+{
+    sv word;
+    *load = note;
+    return sv_cut(load, ' ', &word) && sv_to_u64(word, epoch) ? ERR_OK : damaged(e);
 }
 
 err_code import_unit_load_note(struct job_run *run, struct lease *lease, uint64_t unit,
@@ -303,15 +319,13 @@ err_code import_unit_load_drop(struct job_run *run, const struct lease *lease, u
     char name[IMPORT_UNIT_NAME];
     uint64_t epoch;
     struct err why;
-    sv load, word;
+    sv load;
     import_unit_name(name, "load", unit);
     err_code rc = job_run_note_get(run, sv_from(name), &note, &why);
     if (rc == ERR_NOT_FOUND)
         return ERR_OK;
     if (rc != ERR_OK)
         return err_pass(e, &why);
-    load = buf_sv(&note);
-    if (!sv_cut(&load, ' ', &word) || !sv_to_u64(word, &epoch))
-        return damaged(e);
-    return lease == NULL || epoch < lease_epoch(lease) ? drop_load(run, load, e) : ERR_OK;
+    TRY(import_load_read(buf_sv(&note), &epoch, &load, e));
+    return epoch < lease_epoch(lease) ? import_load_drop(run, load, e) : ERR_OK;
 }

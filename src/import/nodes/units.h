@@ -8,7 +8,8 @@
  *   load/N      by who has the unit, before it is filled: "EPOCH LOAD", the epoch of its lease, and
  *               the load. Who has the unit next, or the holder, gives it up
  *   lines/N/I   by who has the unit: what became of its lines, kind by kind, packed
- *   done/N      by the same, under the lease: {"load", "pieces", "counts", "ends"}
+ *   done/N      by the same, under the lease: {"sum", "load", "pieces", "counts", "ends"}; the sum
+ *               is that of the unit it was made of
  *
  *   share.c   the holder: offers chunks, takes in what others made of them, takes some back
  *   guest.c   the others      unit.c   what the notes say      notes.c   notes go
@@ -23,16 +24,17 @@ void import_unit_name(char out[IMPORT_UNIT_NAME], const char *folder, uint64_t u
 void import_piece_name(char out[2 * IMPORT_UNIT_NAME], uint64_t unit, uint64_t piece);
 /* Can others read it again? Not, where the input has faults, or at too much cost. */
 bool import_unit_is_fit(const struct import_chunk *chunk);
-MUST_USE err_code import_unit_write(const struct import_chunk *chunk, struct buf *out,
-                                    struct err *e);
-/* Into a chunk that was reset. sum: the digest that its text must have, which has *bytes. */
+/* The chunk knows the digest of its text then. */
+MUST_USE err_code import_unit_write(struct import_chunk *chunk, struct buf *out, struct err *e);
+/* Into a chunk that was reset: the digest, too, that its text must have, which has *bytes. */
 MUST_USE err_code import_unit_read(sv note, size_t n_files, struct import_chunk *chunk,
-                                   uint64_t sum[2], uint64_t *bytes, struct err *e);
+                                   uint64_t *bytes, struct err *e);
 
 /* A parsed chunk, under the unit's lease. ERR_CONFLICT: that is lost. */
 MUST_USE err_code import_result_write(struct job_run *run, struct lease *lease, uint64_t unit,
                                       const struct import_chunk *chunk, struct err *e);
-/* Into the chunk that the unit was made of. ERR_NOT_FOUND: its load is not there any more. */
+/* Into the chunk that the unit was made of. ERR_NOT_FOUND: its load is not there any more;
+ * ERR_CONFLICT: it was made of another unit of that number. */
 MUST_USE err_code import_result_read(struct job_run *run, uint64_t unit, sv note,
                                      struct import_chunk *chunk, struct err *e);
 /* How many notes lines/N/I there are. */
@@ -44,7 +46,11 @@ MUST_USE err_code import_unit_load_note(struct job_run *run, struct lease *lease
  * result, and cannot any more. */
 MUST_USE err_code import_unit_load_drop(struct job_run *run, const struct lease *lease,
                                         uint64_t unit, struct err *e);
-/* The load of a result is given up, if it is there. */
+/* What a note load/N says: the load is part of it. */
+MUST_USE err_code import_load_read(sv note, uint64_t *epoch, sv *load, struct err *e);
+/* A load is given up, if it is there. */
+MUST_USE err_code import_load_drop(struct job_run *run, sv load, struct err *e);
+/* The same with that of a result. */
 MUST_USE err_code import_result_drop(struct job_run *run, sv note, struct err *e);
 
 /* ---- notes.c ---- */
@@ -73,7 +79,7 @@ MUST_USE err_code import_result_delete(struct arena *a, uint64_t unit, uint64_t 
 /* Under the job's lease. */
 MUST_USE err_code import_notes_write(struct job_run *run, const struct buf *writes, struct err *e);
 /* Of a run before this one, or of one that is over. Nobody has a unit in hand: loads that nobody
- * will publish are given up. */
+ * will publish are given up, when their notes were taken away under the job's lease. */
 MUST_USE err_code import_notes_clear(struct job_run *run, struct err *e);
 
 /* The door: of a release, since all have to make the same of a line. */

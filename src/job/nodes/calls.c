@@ -7,6 +7,8 @@
 
 #include <errno.h>
 
+#define KEY_MORE 64u /* bytes of a note's key in memory, beside the job's id and the name */
+
 void job_run_init(struct job_run *run)
 {
     pthread_mutex_init(&run->live.lock, NULL);
@@ -65,13 +67,19 @@ err_code job_run_note_put_unsynced(struct job_run *run, sv name, sv value, struc
 err_code job_run_notes_write(struct job_run *run, const struct records_write *notes, size_t n,
                              struct err *e)
 {
-    CLEANUP(arena_free) struct arena *a = arena_new(64u << 10);
+    size_t bytes = 4096;
+    for (size_t i = 0; i < n; i++)
+        bytes += sizeof(struct records_write) + run->job->id.len + notes[i].key.len + KEY_MORE;
+    CLEANUP(arena_free) struct arena *a = arena_new(bytes);
     struct records_write *w = arena_calloc(a, n, sizeof *w);
     if (w == NULL)
         return arena_oom(a, e);
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
         w[i] = (struct records_write){ notes[i].op, job_key_note(a, run->job->id, notes[i].key),
                                        notes[i].value };
+        if (w[i].key.ptr == NULL)
+            return arena_oom(a, e);
+    }
     return job_write(run->cfg->records, run->lease, w, n, e);
 }
 

@@ -30,13 +30,14 @@ TEST(units, a_unit_is_read_as_it_was_written_and_a_damaged_one_is_none)
     struct job_run run = { .job = &job };
     struct import_chunk chunk, got;
     CLEANUP_BUF struct buf note = BUF_INIT(IMPORT_UNIT_MAX);
-    uint64_t sum[2], want[2], bytes;
+    uint64_t want[2], bytes;
     make(&chunk, &run);
     import_chunk_init(&got, &run, NULL);
     OK(import_unit_write(&chunk, &note, e));
-    OK(import_unit_read(buf_sv(&note), 5, &got, sum, &bytes, e));
+    OK(import_unit_read(buf_sv(&note), 5, &got, &bytes, e));
     hash_xxh3_128(buf_sv(&chunk.text), SV_NONE, want);
-    assert_true(sum[0] == want[0] && sum[1] == want[1]);
+    assert_true(got.sum[0] == want[0] && got.sum[1] == want[1]);
+    assert_true(chunk.sum[0] == want[0] && chunk.sum[1] == want[1]);
     assert_int_equal(bytes, sizeof text - 1);
     assert_int_equal(got.segments.len, chunk.segments.len);
     for (size_t i = 0; i < 2; i++) {
@@ -60,7 +61,7 @@ TEST(units, a_unit_is_read_as_it_was_written_and_a_damaged_one_is_none)
     for (size_t i = 0; i < CASES(damaged); i++) {
         struct err why;
         buf_clear(&got.segments);
-        if (import_unit_read(sv_from(damaged[i]), 5, &got, sum, &bytes, &why) != ERR_CORRUPT)
+        if (import_unit_read(sv_from(damaged[i]), 5, &got, &bytes, &why) != ERR_CORRUPT)
             fail_msg("%s", damaged[i]);
     }
     import_chunk_done(&chunk);

@@ -230,6 +230,42 @@ TEST(share, notes_are_read_from_a_range_on)
     }
 }
 
+/* records_each_fn */
+static bool count_each(void *ctx, sv key, sv value)
+{
+    (void)key;
+    (void)value;
+    ++*(size_t *)ctx;
+    return true;
+}
+
+#define MANY 700u
+
+TEST(share, many_notes_are_written_at_once_and_each_counts)
+{
+    struct place p;
+    for (unsigned i = 0; next_place(&p, &i);) {
+        struct job_run *a = &p.nodes[0].run;
+        static struct records_write w[MANY];
+        static char names[MANY][32];
+        size_t n = 0;
+        for (size_t k = 0; k < MANY; k++) {
+            (void)snprintf(names[k], sizeof names[k], "unit/%08zu", k);
+            w[k] = (struct records_write){ RECORDS_PUT, sv_from(names[k]), SV_LIT("{}") };
+        }
+        OK(job_run_notes_write(a, w, MANY, e));
+        OK(job_run_note_scan(a, SV_LIT("unit/"), count_each, &n, e));
+        assert_int_equal(n, MANY);
+        for (size_t k = 0; k < MANY; k++)
+            w[k].op = RECORDS_DELETE;
+        OK(job_run_notes_write(a, w, MANY, e));
+        n = 0;
+        OK(job_run_note_scan(a, SV_LIT("unit/"), count_each, &n, e));
+        assert_int_equal(n, 0);
+        close_place(&p);
+    }
+}
+
 /* As if the node had stood still for so long. */
 static void end_leases(const struct place *p, const char *like)
 {
@@ -278,4 +314,5 @@ TEST_MAIN(T(share, each_range_is_in_one_hand_and_what_is_done_is_not_taken),
           T(share, nobody_takes_of_a_job_whose_door_is_another_or_that_is_not_under_way),
           T(share, a_door_is_closed_when_nothing_is_in_hand_any_more),
           T(share, notes_are_read_from_a_range_on),
+          T(share, many_notes_are_written_at_once_and_each_counts),
           T(share, the_note_of_a_node_that_stood_still_is_refused_and_another_takes_its_range))

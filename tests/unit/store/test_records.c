@@ -159,10 +159,26 @@ TEST(records, of_those_who_put_if_absent_one_wins)
     records_close(shared);
 }
 
+/* A key that could not be made, for want of memory, is none. */
+TEST(records, a_record_without_a_key_is_not_written_and_nothing_beside_it)
+{
+    (void)state;
+    struct records *r = open_at(NULL);
+    CLEANUP_BUF struct buf b = BUF_INIT(100);
+    const struct records_write w[] = { { RECORDS_PUT, SV_LIT("a"), SV_LIT("x") },
+                                       { RECORDS_DELETE, SV_NONE, SV_NONE } };
+    FAILS(ERR_INTERNAL, records_write(r, w, 2, e));
+    FAILS(ERR_NOT_FOUND, records_get(r, SV_LIT("a"), &b, e));
+    FAILS(ERR_INTERNAL, records_put_unsynced(r, SV_NONE, SV_LIT("x"), e));
+    FAILS(ERR_INTERNAL, records_get(r, SV_NONE, &b, e));
+    records_close(r);
+}
+
 /* The one that forks comes first: RocksDB's threads stay, and ThreadSanitizer lets a process that
  * was forked beside threads begin no others. */
 TEST_MAIN(T(records, an_unsynced_one_outlives_a_process_that_ends_without_a_word),
           T(records, what_is_chosen_once_stays),
           T(records, a_folder_that_has_lost_its_list_of_files_is_refused_and_stays),
           T(records, those_opened_to_read_are_read_and_nothing_is_made),
+          T(records, a_record_without_a_key_is_not_written_and_nothing_beside_it),
           T(records, of_those_who_put_if_absent_one_wins))
