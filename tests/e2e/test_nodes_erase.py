@@ -165,13 +165,18 @@ HISTORY = ("Observation/_history?_count=720", b"select $2::bigint, p.n,", 300)
 # Two reads of one resource, the first of what is erased.
 BATCH = ({"resourceType": "Bundle", "type": "batch", "entry": [{"request": {"method": "GET", "url": f"Observation/o{i}-0"}} for i in (0, 1)]},
          b"select d.number, p.n,", 2)  # it is prepared first
+# The same by entries of a Bundle, one a search by its form.
+FORMS = ({"resourceType": "Bundle", "type": "batch", "entry": [
+    {"request": {"method": "GET", "url": "Observation/o0-0"}}, {"request": {"method": "POST", "url": "Observation/_search?_id=o1-0"}},
+    {"request": {"method": "GET", "url": "Observation/o1-0"}}]}, b"select d.number, p.n,", 2)
 
 
 def asked(fhir, what):
     return fhir.get(what) if isinstance(what, str) else fhir.post("", what)
 
 
-@pytest.mark.parametrize("what, said, after", [SEARCH, HISTORY, BATCH], ids=["search", "history", "batch"])
+@pytest.mark.parametrize("what, said, after", [SEARCH, HISTORY, BATCH, FORMS],
+                         ids=["search", "history", "batch", "batch with a form"])
 def test_who_stood_still_beside_an_erasure_of_another_node_shows_nothing_of_it(tmp_path, monkeypatch, what, said, after):
     """It has read what is erased, and waits for the rest."""
     pg = postgres.Postgres(port=postgres.free_port())

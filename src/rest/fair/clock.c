@@ -72,6 +72,15 @@ err_code rest_reads_newest(const struct rest_call *call, uint64_t *as_of, struct
     return ERR_OK;
 }
 
+err_code rest_reads_begin(const struct rest_call *call, struct err *e)
+{
+    uint64_t newest;
+    if (call->clock == NULL || call->clock->erased_us || call->in_bundle ||
+        !store_is_remote(call->st))
+        return ERR_OK;
+    return rest_reads_newest(call, &newest, e);
+}
+
 err_code rest_reads_only(const struct rest_call *call, struct err *e)
 {
     uint64_t newest;
@@ -81,9 +90,8 @@ err_code rest_reads_only(const struct rest_call *call, struct err *e)
     return rest_reads_newest(call, &newest, e);
 }
 
-static err_code erased_meanwhile(struct rest_clock *k, struct err *e)
+static err_code erased_meanwhile(struct err *e)
 {
-    k->erased = true;
     return ERR(e, ERR_CANCELLED, "resources of the data store were erased meanwhile");
 }
 
@@ -114,11 +122,6 @@ err_code rest_may_answer(const struct rest_call *call, struct err *e)
                : ERR_OK;
 }
 
-bool rest_clock_erased(const struct rest_call *call)
-{
-    return call->clock && call->clock->erased;
-}
-
 static err_code is_there(struct rest_clock *k, struct err *e)
 {
     struct datastore_held *held = NULL;
@@ -129,12 +132,12 @@ static err_code is_there(struct rest_clock *k, struct err *e)
         if (store_has_failed(k->endless->st))
             return ERR(e, ERR_UNAVAILABLE,
                        "the data store could not write to its disk, and is opened anew: try again");
-        return erased_meanwhile(k, e);
+        return erased_meanwhile(e);
     }
     bool any;
     TRY(look_for_erasures(k, k->endless->st, &any, e));
     if (any)
-        return erased_meanwhile(k, e);
+        return erased_meanwhile(e);
     TRY(datastore_hold(k->service, k->endless->ds->id, &held, e));
     const bool active = sv_eq(datastore_of(held)->status, SV_LIT("ACTIVE"));
     datastore_release(&held);

@@ -15,7 +15,6 @@ struct rest_clock {
     bool has_lock;                   /* of conditional writes: the call waits for no turn */
     const struct rest_call *endless; /* the call, when it has no end; else NULL */
     uint64_t as_of, erased_us;       /* it reads as of that; erasures were looked for then */
-    bool erased;                     /* it was ended by one */
     bool only_reads;                 /* of a Bundle */
     struct making_ticket making;     /* held until the answer is handed over */
 };
@@ -32,14 +31,15 @@ void rest_clock_no_end(const struct rest_call *call);
 void rest_clock_as_of(const struct rest_call *call, uint64_t as_of, uint64_t asked_us);
 /* As rest_newest(), with rest_clock_as_of(). */
 MUST_USE err_code rest_reads_newest(const struct rest_call *call, uint64_t *as_of, struct err *e);
+/* The same, once, in front of the first read of a call that may wait: not of a short one, nor of an
+ * entry of a Bundle. */
+MUST_USE err_code rest_reads_begin(const struct rest_call *call, struct err *e);
 /* A Bundle does nothing but read: its answer can be refused when it is made. */
 MUST_USE err_code rest_reads_only(const struct rest_call *call, struct err *e);
 /* Its answer is made, and nothing of it has gone out. In a database nobody waits for calls, so one
  * that took long asks: was something erased meanwhile? ERR_UNAVAILABLE. Not of a Bundle that may
  * have written. */
 MUST_USE err_code rest_may_answer(const struct rest_call *call, struct err *e);
-/* It was ended because of an erasure. */
-bool rest_clock_erased(const struct rest_call *call);
 uint64_t rest_until_us(const struct rest_call *call); /* monotonic; 0: no end */
 /* Called every millisecond or so by what may take long. ERR_TIMEOUT: the call's time is over;
  * ERR_CANCELLED: the caller has hung up, or what he asks for goes away. May wait for the call's

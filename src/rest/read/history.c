@@ -296,9 +296,7 @@ static err_code history_from(struct history *history, struct err *e)
         return ERR(e, ERR_INVALID, "_count must be a number from 1 to %u", HISTORY_COUNT_MAX);
     history->count = (size_t)n;
     history->from_t = rest_reads_as_of(call);
-    uint64_t newest;
-    if (store_is_remote(call->st))
-        TRY(rest_reads_newest(call, &newest, e));
+    TRY(rest_reads_begin(call, e));
     history->since_ms = INT64_MIN;
     text = rest_param(call, "_since");
     if (text.ptr && !instant_parse(text, &history->since_ms))

@@ -129,6 +129,7 @@ err_code rest_read(struct rest_call *call, struct err *e)
 {
     struct store_version v;
     bool sees;
+    TRY(rest_reads_begin(call, e));
     err_code rc = find(call, &v, e);
     if (rc == ERR_NOT_FOUND)
         return rest_not_known(call, e);
@@ -151,6 +152,7 @@ err_code rest_vread(struct rest_call *call, struct err *e)
     bool sees;
     if (!sv_to_u64(call->vid, &want) || want == 0)
         return ERR(e, ERR_NOT_FOUND, "%s has no version of that name", fhir_type_name(call->type));
+    TRY(rest_reads_begin(call, e));
     TRY(rest_version_find(call, &of, want, rest_reads_as_of(call), &cur, &v, e));
     TRY(rest_sees_now(call, SMART_R, &v, &sees, e));
     if (!sees)

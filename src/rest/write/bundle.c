@@ -171,11 +171,16 @@ static err_code answer_end(struct rest_bundle *bundle, struct err *e)
     return json_writer_end(&bundle->w, e);
 }
 
+/* A search may be a form, of a type or of all. */
 static bool only_reads(const struct rest_bundle *bundle)
 {
     for (size_t i = 0; i < bundle->in.n; i++) {
         const sv method = bundle->in.entries[i].method;
-        if (!sv_eq(method, SV_LIT("GET")) && !sv_eq(method, SV_LIT("HEAD")))
+        sv rest = bundle->in.entries[i].url, path = rest;
+        (void)sv_cut(&rest, '?', &path);
+        if (!sv_eq(method, SV_LIT("GET")) && !sv_eq(method, SV_LIT("HEAD")) &&
+            !(sv_eq(method, SV_LIT("POST")) &&
+              (sv_eq(path, SV_LIT("_search")) || sv_ends(path, SV_LIT("/_search")))))
             return false;
     }
     return true;
