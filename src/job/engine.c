@@ -74,18 +74,25 @@ err_code job_list(struct job_engine *engine, job_kind kind, const struct job_fil
                   sv *next, struct err *e)
 {
     TRY(job_record_list(engine->cfg.records, kind, filter, after, max, a, out, n_out, next, e));
-    job_live_read(engine, *out, *n_out);
+    struct job *jobs = *out;
+    size_t n = 0;
+    job_live_read(engine, jobs, *n_out);
     for (size_t i = 0; i < *n_out; i++) {
-        struct job *job = &(*out)[i];
+        struct job *job = &jobs[i];
         struct err why;
-        if (job_status_is_final(job->status))
-            continue;
-        overlay_live(engine, job, a);
-        err_code rc = read_ended(engine, job, a, &why);
+        err_code rc = ERR_OK;
+        if (!job_status_is_final(job->status)) {
+            overlay_live(engine, job, a);
+            rc = read_ended(engine, job, a, &why);
+        }
         /* its data store was deleted meanwhile */
         if (rc != ERR_OK && rc != ERR_NOT_FOUND)
             return err_pass(e, &why);
+        /* of what has ended meanwhile the list may not be */
+        if (!filter->has_status || job->status == filter->status)
+            jobs[n++] = *job;
     }
+    *n_out = n;
     return ERR_OK;
 }
 

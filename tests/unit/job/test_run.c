@@ -292,6 +292,9 @@ TEST(runner, who_asks_while_an_import_ends_sees_no_progress_go_back)
     begin(&f, &without_undo);
     struct job_request q = fx_request(JOB_IMPORT, "s3://input/p/", "s3://out/p");
     const struct job_filter all = { .datastore_id = FX_STORE };
+    const struct job_filter running = { .datastore_id = FX_STORE,
+                                        .has_status = true,
+                                        .status = JOB_IN_PROGRESS };
     stage.n_told = 7;
     fx_put(&f, "input/p/a.ndjson", SV_LIT("{}"));
     for (unsigned run = 1; run <= 100; run++) {
@@ -310,6 +313,9 @@ TEST(runner, who_asks_while_an_import_ends_sees_no_progress_go_back)
             OK(job_list(f.engine, JOB_IMPORT, &all, SV_NONE, 1, a, &list, &n, &next, e));
             assert_int_equal(n, 1);
             assert_int_equal(list[0].progress.resources_imported, 7);
+            OK(job_list(f.engine, JOB_IMPORT, &running, SV_NONE, 1, a, &list, &n, &next, e));
+            if (n)
+                assert_int_equal(list[0].status, JOB_IN_PROGRESS);
             arena_rewind(a, m);
         } while (!job_status_is_final(j.status));
     }
