@@ -239,8 +239,8 @@ struct lease;
 MUST_USE err_code store_bulk_publish_under(const struct lease *lease, struct store_bulk **bulks,
                                            size_t n, sv note_key, sv note, struct store_commit *out,
                                            struct err *e);
-/* A load that was filled, for another process that has the same store: what that one needs to
- * publish it, or to give it up, appended. ERR_UNSUPPORTED: an engine of one process. */
+/* A load, for another process that has the same store: what that one needs to publish it when it is
+ * filled, or to give it up, appended. ERR_UNSUPPORTED: an engine of one process. */
 MUST_USE err_code store_bulk_hand_over(const struct store_bulk *b, struct buf *out, struct err *e);
 /* After that: it is the other one's now, and is not given up here. Taken. */
 void store_bulk_leave(struct store_bulk **b);

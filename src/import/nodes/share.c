@@ -229,32 +229,30 @@ static err_code leave_late(struct import_job *import, size_t at, struct err *e)
     return ERR_OK;
 }
 
-/* Loads of nodes that have died go, when their leases have ended, and not at the import's end. */
+/* Loads of nodes that have died go, when their leases have ended, and not at the import's end. One
+ * a look: who is stopped meanwhile does not end them all. */
 static err_code look_for_late(struct import_job *import, struct err *e)
 {
     struct import_share *s = import->share;
-    if (s->late.len == 0 || clock_mono_us() < s->late_us)
+    const size_t *units = (const size_t *)(const void *)s->late.ptr;
+    size_t n = s->late.len / sizeof *units, which = 0;
+    struct lease *lease = NULL;
+    struct err why;
+    if (n == 0 || clock_mono_us() < s->late_us || job_run_should_stop(import->run))
         return ERR_OK;
-    s->late_us = clock_mono_us() + LEFT_US;
-    for (;;) {
-        const size_t *units = (const size_t *)(const void *)s->late.ptr;
-        size_t n = s->late.len / sizeof *units, which = 0;
-        struct lease *lease = NULL;
-        struct err why;
-        n = n < LEASE_MOST ? n : LEASE_MOST;
-        err_code rc =
-            n ? job_run_range_take(import->run, sv_from(s->door), units, n, &lease, &which, &why)
-              : ERR_EOF;
-        if (rc == ERR_EOF)
-            return ERR_OK;
-        if (rc != ERR_OK && rc != ERR_EXISTS)
-            return err_pass(e, &why);
-        rc = lease ? import_unit_load_drop(import->run, lease, units[which], e) : ERR_OK;
-        if (rc == ERR_OK)
-            rc = leave_late(import, which, e);
-        lease_release(lease);
-        TRY(rc);
+    n = n < LEASE_MOST ? n : LEASE_MOST;
+    err_code rc = job_run_range_take(import->run, sv_from(s->door), units, n, &lease, &which, &why);
+    if (rc == ERR_EOF) {
+        s->late_us = clock_mono_us() + LEFT_US;
+        return ERR_OK;
     }
+    if (rc != ERR_OK && rc != ERR_EXISTS)
+        return err_pass(e, &why);
+    rc = lease ? import_unit_load_drop(import->run, lease, units[which], e) : ERR_OK;
+    if (rc == ERR_OK)
+        rc = leave_late(import, which, e);
+    lease_release(lease);
+    return rc;
 }
 
 err_code import_share_look(struct import_job *import, uint64_t first, uint64_t end, struct err *e)
