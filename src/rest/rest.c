@@ -244,8 +244,8 @@ static void leave_with_body(struct exchange *ex, const struct http_header *h, si
 static void leave_with_stream(struct exchange *ex)
 {
     struct rest_call *call = &ex->call;
-    /* Before an erasure, which may wait for the data store, says that it is done. What is broken may
-     * have met one without knowing. */
+    /* Before an erasure, which may wait for the data store, says that it is done. What is broken
+     * may have met one without knowing. */
     if (ex->rc != ERR_OK)
         http_stream_drop(ex->stream.out);
     if (call->st)
