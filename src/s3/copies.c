@@ -116,13 +116,9 @@ static bool is_of_object(err_code rc)
 
 static void end(struct s3_copies *x, struct flight *f, err_code rc, const struct err *e)
 {
-    const struct s3_copy *copy = f->call.copy;
-    struct err ignored;
     void *ctx = f->ctx;
     if (f->conn)
         s3_client_conn_give(x->client, f->conn);
-    if (rc != ERR_OK && f->call.wrong)
-        IGNORE(s3_object_delete(x->client, copy->bucket, copy->key, &ignored));
     s3_copy_call_done(&f->call);
     f->state = FLIGHT_FREE;
     f->conn = NULL;

@@ -4,7 +4,8 @@
  * copy, and sends what a PUT would send: content type and key. The digest in the answer must be the
  * one that is known; so nothing is read to prove it. A server that passes over the condition is
  * found out by the digest, and one that passes over the digest, or takes the request for a PUT of
- * nothing, is not believed. An error can come inside a 200. Who asks is copies.c.
+ * nothing, is not believed; what stands there then is the caller's to replace, who alone knows
+ * whether it is still his. An error can come inside a 200. Who asks is copies.c.
  * Source: Amazon S3 API Reference, "CopyObject". */
 #include "s3/s3_private.h"
 
@@ -43,7 +44,6 @@ static err_code check_digest(struct s3_copy_call *a, struct s3_conn *conn, struc
     TRY(hash_base64(sv_make(a->copy->sha256, SHA256_LEN), &want, e));
     if (sv_eq(said, buf_sv(&want)))
         return ERR_OK;
-    a->wrong = true;
     return said.len == 0 ? ERR(e, ERR_UNSUPPORTED, "the copy's digest was not told")
                          : ERR(e, ERR_PRECONDITION, "the copy has another digest");
 }
@@ -62,10 +62,8 @@ static err_code accept_copy(void *ctx, struct s3_conn *conn, struct err *e)
         s3_fault_by_code(code, 200, &f);
         return ERR(e, f.rc, "%s", f.what);
     }
-    if (!a->is_result) {
-        a->wrong = true;
+    if (!a->is_result)
         return ERR(e, ERR_UNSUPPORTED, "an answer that tells of no copy");
-    }
     TRY(check_digest(a, conn, e));
     s3_entity_of(conn, sv_from(a->etag), a->out);
     return ERR_OK;

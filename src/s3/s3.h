@@ -90,7 +90,7 @@ struct s3_put {
 };
 MUST_USE err_code s3_object_put(struct s3_client *client, const struct s3_put *p, struct err *e);
 /* A new object with the bytes of another, made by the server. ERR_PRECONDITION: the other is not
- * the one that is meant any more, or the copy has another digest, and then it is deleted again.
+ * the one that is meant any more, or the copy has another digest.
  * ERR_UNSUPPORTED: the server makes no copies, or does not say their digest. Bytes that a failed
  * copy left behind are for the caller to replace. */
 struct s3_copy {

@@ -256,7 +256,6 @@ struct s3_copy_call {
     struct s3_request request;
     char etag[128], sha256[64]; /* base64 */
     bool is_result;
-    bool wrong; /* it was made, and is none of ours */
 };
 /* It stays where it is until it is done with. copy, out: borrowed. */
 err_code s3_copy_call_init(struct s3_copy_call *call, const struct s3_copy *copy,

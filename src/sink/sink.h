@@ -135,13 +135,14 @@ struct sink_sending;
 MUST_USE err_code sink_file_send(struct sink_file **f, uint64_t *bytes,
                                  struct sink_sending **sending, struct err *e);
 bool sink_sending_is_over(const struct sink_sending *sending);
-/* Waits for the end and takes *s; what failed left nothing behind. object and mark, or NULL: what
- * it is, and who. */
+/* Waits for the end and takes *s; a file that failed left nothing behind. object and mark, or NULL:
+ * what it is, and who. */
 MUST_USE err_code sink_sending_wait(struct sink_sending **s, struct sink_object *object,
                                     struct sink_mark *mark, struct err *e);
 /* An object made of an earlier one, if that is still who its mark says. It may be
  * on its way, as after sink_file_send(). Any failure but ERR_CANCELLED, here or in
- * sink_sending_wait(), means that the object had better be written; nothing was left behind.
+ * sink_sending_wait(), means that the object had better be written, to the same name: there may
+ * stand what the endpoint made instead, and only who writes knows that the name is still his.
  * ERR_PRECONDITION: the earlier one has changed; ERR_DENIED: the role may not read it. */
 struct sink_earlier {
     sv bucket; /* empty: the sink's own */

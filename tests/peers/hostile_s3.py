@@ -24,8 +24,8 @@ uses up one of them:
     {"do": "checksum", "value": "x"}                 a copy's answer says another digest, or none ("")
     {"do": "change", "bucket": .., "key": .., "size": n}   the object is replaced, then as "ok"
 
-Of all copies: POST /_copies takes {"status": 403, "code": "AccessDenied"}, as which they fail, or {"seconds": 1}, so long they
-take, whether anybody waits for them or not; and GET /_copies says how many were "begun" since, and "ended".
+Of all copies: POST /_copies takes {"status": 403, "code": "AccessDenied"}, as which they fail, or {"spoil": true}: they
+have more bytes than they should, as their digest says, or {"seconds": 1}, so long they take, whether anybody waits for them or not; and GET /_copies says how many were "begun" since, and "ended".
 
 Requests with an X-Amz-Target are KMS's. Its keys are what POST /_kms gave last: {"name": "Enabled"}, or Disabled,
 PendingDeletion, Signing (a key of another kind), Denied, DescribeOnly (no data keys for anybody); "access": {"name": [access
@@ -398,6 +398,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return (404, "<Error><Code>NoSuchKey</Code></Error>", {})
         if self.headers.get("x-amz-copy-source-if-match", etag_of(data)) != etag_of(data):
             return (412, "<Error><Code>PreconditionFailed</Code></Error>", {})
+        if STATE["copies"].get("spoil"):
+            data = data + b" "
         STATE["objects"][(bucket, key)] = data
         digest = base64.b64encode(hashlib.sha256(data).digest()).decode()
         digest = step["value"] if step["do"] == "checksum" else digest

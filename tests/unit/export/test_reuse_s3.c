@@ -283,22 +283,27 @@ static void copies_of(unsigned *begun, unsigned *ended)
     *ended = (unsigned)n;
 }
 
+struct counted {
+    unsigned n, n_resources; /* n_resources: of them, those that hold resources */
+};
+
 static bool count_object(void *ctx, sv key, uint64_t bytes)
 {
-    (void)key;
+    struct counted *c = ctx;
     (void)bytes;
-    ++*(unsigned *)ctx;
+    c->n++;
+    c->n_resources += sv_ends(key, SV_LIT(".ndjson"));
     return true;
 }
 
-static unsigned n_objects_of(struct room *r, const struct job *j)
+static struct counted objects_of(struct room *r, const struct job *j)
 {
     CLEANUP(sink_close) struct sink *s = NULL;
     const struct sink_target t = { .uri = sv_head(j->job_folder_uri, j->job_folder_uri.len - 1),
                                    .role_arn = r->role,
                                    .session_name = SV_LIT("look") };
     struct err why;
-    unsigned n = 0;
+    struct counted n = { 0 };
     OK(sink_open(r->f.world, &t, &s, e));
     err_code rc = sink_list(s, count_object, &n, &why);
     assert_true(rc == ERR_OK || rc == ERR_NOT_FOUND);
@@ -329,12 +334,12 @@ TEST(hostile, a_cancel_leaves_nothing_of_copies_that_were_under_way)
         fx_nap();
         copies_of(&begun, &ended);
     } while (ended < begun);
-    assert_int_equal(n_objects_of(&r, &j), 0);
+    assert_int_equal(objects_of(&r, &j).n, 0);
     control("/_copies", "{}", NULL);
     room_close(&r);
 }
 
-/* A stop waits for no answer: the endpoint would take longer than the whole test may. */
+/* A stop waits for no answer: one that did would see at least these four end. */
 TEST(hostile, a_stop_waits_for_no_copy)
 {
     if (!has_bad)
@@ -345,7 +350,7 @@ TEST(hostile, a_stop_waits_for_no_copy)
     unsigned n, n_reused, begun = 0, ended;
     hostile_room(&r);
     exported(&r, &n, &n_reused);
-    control("/_copies", "{\"seconds\":600}", NULL);
+    control("/_copies", "{\"seconds\":5}", NULL);
     submit(&r, a, &j);
     while (begun < 4) {
         fx_nap();
@@ -358,11 +363,38 @@ TEST(hostile, a_stop_waits_for_no_copy)
     room_close(&r);
 }
 
+/* ---- wrong copies ---- */
+
+/* What the endpoint made stands where the range's objects belong, and is replaced by them: there
+ * are as many, since the range has the same resources in the same versions. */
+TEST(hostile, a_copy_that_is_wrong_is_replaced_by_what_is_written)
+{
+    if (!has_bad)
+        skip();
+    CLEANUP(arena_free) struct arena *a = arena_new(64 << 20);
+    struct room r;
+    unsigned n, n_reused;
+    hostile_room(&r);
+    exported(&r, &n, &n_reused);
+    script("[]");
+    control("/_copies", "{\"spoil\":true}", NULL);
+    struct job j = export_job(&r, a);
+    control("/_copies", "{}", NULL);
+    assert_int_equal(j.status, JOB_COMPLETED);
+    assert_true(n_asked() > 0);
+    assert_int_equal(objects_of(&r, &j).n_resources, n);
+    /* right ones, made of those */
+    exported(&r, &n, &n_reused);
+    assert_int_equal(n_reused, n);
+    room_close(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(hostile, a_wrong_note_of_an_object_fails_the_export_that_checks_it),
         T(hostile, an_endpoint_that_refuses_every_copy_is_asked_for_few),
+        T(hostile, a_copy_that_is_wrong_is_replaced_by_what_is_written),
         T(hostile, a_cancel_leaves_nothing_of_copies_that_were_under_way),
         T(hostile, a_stop_waits_for_no_copy),
         T(minio, a_wrong_note_of_an_object_fails_the_export_that_checks_it),
