@@ -3,7 +3,7 @@
  *   absent -> renewing -> fresh -> (5 minutes left) -> renewing -> fresh ...
  *
  * One thread renews; the others go on with what is still valid, or wait for it. The lock is never
- * held over the call. Invariants:
+ * held over the call. While STS is away, one asks it every ten seconds. Invariants:
  *   A1  an entry is there while somebody asks for it (n_users), and beyond that only with
  *       credentials: what was refused leaves nothing behind, however many names are tried
  *   A2  at most LIMIT_ASSUMED_ROLES entries stand with credentials and without users; the one that
@@ -17,6 +17,7 @@
 #include <assert.h>
 
 #define ASSUME_MARGIN_MS 300000
+#define AWAY_MS          10000 /* STS was away: nobody asks it again before that */
 #define BUCKETS          1024u
 #define LOOK_US          50000u /* who waits for a renewal looks at the cancel flag that often */
 
@@ -29,7 +30,8 @@ struct entry {
     size_t secrets_len;
     struct s3_credentials cred;
     int64_t since_ms;
-    uint64_t used; /* the cache's clock when it was asked for last */
+    int64_t again_ms; /* STS was away: until then what is valid is used; 0: it was not */
+    uint64_t used;    /* the cache's clock when it was asked for last */
     unsigned n_users;
     bool renewing;
 };
@@ -182,6 +184,7 @@ static void keep_locked(struct assume_cache *cache, struct entry *entry,
     (void)put(p, got->session_token, &entry->cred.session_token);
     entry->cred.expires_ms = got->expires_ms;
     entry->since_ms = cache->now_ms();
+    entry->again_ms = 0;
 }
 
 static void drop_locked(struct assume_cache *cache, struct entry *entry)
@@ -245,9 +248,11 @@ static err_code renew_locked(struct assume_cache *cache, struct entry *entry,
         return copy(a, &entry->cred, out, e);
     }
     bool still = was_valid && entry->cred.expires_ms > cache->now_ms();
-    /* STS is away; these still work */
-    if (still && rc != ERR_DENIED)
+    /* STS is away; these still work, and who asks next had better not wait for it too */
+    if (still && rc != ERR_DENIED) {
+        entry->again_ms = cache->now_ms() + AWAY_MS;
         return copy(a, &entry->cred, out, e);
+    }
     /* expired, refused by S3, or by STS now */
     drop_locked(cache, entry);
     return err_pass(e, &why);
@@ -267,7 +272,8 @@ err_code assume_cache_get(struct assume_cache *cache, const struct assume_who *w
         /* Credentials of a short life are not renewed all the time. */
         int64_t half_ms = valid ? (entry->cred.expires_ms - entry->since_ms) / 2 : 0;
         int64_t margin_ms = half_ms < ASSUME_MARGIN_MS ? half_ms : ASSUME_MARGIN_MS;
-        bool fresh = valid && entry->cred.expires_ms - now_ms > margin_ms;
+        bool fresh =
+            valid && (entry->cred.expires_ms - now_ms > margin_ms || now_ms < entry->again_ms);
         if (fresh || (valid && entry->renewing)) {
             rc = copy(a, &entry->cred, out, e);
             break;

@@ -215,8 +215,51 @@ TEST(assume, who_waits_for_a_role_that_is_refused_then_asks_and_is_refused_too)
     assume_cache_free(c);
 }
 
+static int64_t at_ms;
+static int64_t test_now(void)
+{
+    return at_ms;
+}
+
+/* Each call of one that is away takes half a minute, and one thread has all copies. */
+TEST(assume, while_sts_is_away_what_is_valid_is_used_and_it_is_asked_now_and_then)
+{
+    (void)state;
+    struct assume_cache *c = cache_of_own();
+    char key[32], again[32];
+    at_ms = clock_wall_ms();
+    assume_cache_clock(c, test_now);
+    assert_int_equal(ask(c, "good", "store", SV_NONE, key), ERR_OK);
+    /* less than five minutes are left of the hour */
+    at_ms += ttl_ms - 200000;
+    atomic_store(&sts_is_away, true);
+    unsigned before = atomic_load(&n_calls);
+    for (unsigned i = 0; i < 20; i++) {
+        assert_int_equal(ask(c, "good", "store", SV_NONE, again), ERR_OK);
+        assert_string_equal(again, key);
+    }
+    assert_int_equal(atomic_load(&n_calls), before + 1);
+    at_ms += AWAY_MS;
+    for (unsigned i = 0; i < 20; i++)
+        assert_int_equal(ask(c, "good", "store", SV_NONE, again), ERR_OK);
+    assert_int_equal(atomic_load(&n_calls), before + 2);
+    /* it is back, and is asked when it is time again */
+    atomic_store(&sts_is_away, false);
+    at_ms += AWAY_MS;
+    assert_int_equal(ask(c, "good", "store", SV_NONE, again), ERR_OK);
+    assert_string_not_equal(again, key);
+    /* half of their time is over; those that S3 refuses are asked for anew whatever was before */
+    atomic_store(&sts_is_away, true);
+    at_ms += 100000;
+    assert_int_equal(ask(c, "good", "store", SV_NONE, key), ERR_OK);
+    assert_int_equal(ask(c, "good", "store", sv_from(key), NULL), ERR_PEER);
+    atomic_store(&sts_is_away, false);
+    assume_cache_free(c);
+}
+
 TEST_MAIN(T(assume, roles_that_are_refused_leave_nothing_behind),
           T(assume, at_most_a_thousand_are_kept_and_the_oldest_goes),
           T(assume, a_role_is_kept_for_each_data_store_and_names_do_not_run_together),
           T(assume, many_threads_leave_no_more_than_the_limit),
+          T(assume, while_sts_is_away_what_is_valid_is_used_and_it_is_asked_now_and_then),
           T(assume, who_waits_for_a_role_that_is_refused_then_asks_and_is_refused_too))
