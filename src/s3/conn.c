@@ -14,6 +14,7 @@
 
 #define CONN_SLICE_MS  50u     /* while bytes move */
 #define CONN_SLICE_MAX 400u    /* while none do; as late can a cancel be seen */
+#define LINGER_TURN_MS 1000u   /* the longest turn after a cancel */
 #define UPLOAD_BUFFER  262144L /* bytes, of a large body: stays in the processor's cache */
 
 static size_t on_send(char *dst, size_t size, size_t n, void *ctx)
@@ -54,15 +55,30 @@ static size_t on_receive(char *p, size_t size, size_t n, void *ctx)
     return len;
 }
 
-/* A turn of libcurl's begins. One that may be awaited after a cancel is not ended by that. */
+/* A turn of libcurl's begins. */
 static void enter(struct s3_conn *conn)
 {
-    const struct s3_client *client = conn->client;
-    const bool lingers = conn->makes && client->leave;
-    callout_enter(conn->callout, lingers ? client->leave : client->cancel, CALLOUT_TURN_MS);
+    callout_enter(conn->callout, conn->client->cancel, CALLOUT_TURN_MS);
 }
 
-struct s3_conn *s3_conn_new(const struct s3_client *client)
+/* The same of one that a cancel is not the end of. */
+static void enter_to_linger(struct s3_conn *conn)
+{
+    callout_enter(conn->callout, conn->client->leave, LINGER_TURN_MS);
+}
+
+/* callout_may_fn */
+static bool on_socket(void *ctx, const struct sockaddr *to)
+{
+    struct s3_conn *conn = ctx;
+    (void)to;
+    /* stay 0 on failure */
+    (void)curl_easy_getinfo(conn->easy, CURLINFO_REQUEST_SIZE, &conn->asked_before);
+    (void)curl_easy_getinfo(conn->easy, CURLINFO_CONNECT_TIME_T, &conn->connected_before);
+    return true;
+}
+
+struct s3_conn *s3_conn_new(struct s3_client *client)
 {
     struct s3_conn *conn = calloc(1, sizeof *conn);
     if (conn == NULL)
@@ -143,7 +159,8 @@ void s3_conn_start(struct s3_conn *conn, const struct s3_wire *w)
     conn->stream = w->stream;
     conn->awaits = !w->stream && (w->body == NULL || s3_body_wire_bytes(w->body) == 0);
     conn->makes = w->has_body;
-    conn->cancelled_us = 0;
+    conn->asked_before = 0;
+    conn->connected_before = 0;
     conn->paused = conn->overflow = conn->done = false;
     conn->window_from = conn->window_to = 0;
     conn->body = w->body;
@@ -174,7 +191,7 @@ void s3_conn_start(struct s3_conn *conn, const struct s3_wire *w)
         SET(CURLOPT_CAINFO, client->ca_file);
     if (client->loopback)
         SET(CURLOPT_NOPROXY, "*");
-    callout_arm(conn->callout, conn->easy, NULL, NULL);
+    callout_arm(conn->callout, conn->easy, on_socket, conn);
     set_method(conn, w);
     /* it was detached above */
     if (curl_multi_add_handle(conn->multi, conn->easy) != CURLM_OK)
@@ -251,18 +268,26 @@ static int next_slice(struct s3_conn *conn)
     return (int)(left_ms < ms ? left_ms + 1 : ms);
 }
 
+/* May its answer be awaited after a cancel? All of it was sent, so that the peer may be at work on
+ * it. */
+static bool may_linger(const struct s3_conn *conn)
+{
+    return conn->client->leave && conn->makes && conn->sent_at_us && s3_conn_has_asked(conn);
+}
+
 bool s3_conn_is_cancelled(struct s3_conn *conn)
 {
-    const atomic_bool *leave = conn->client->leave;
-    if (!s3_client_cancelled(conn->client))
+    struct s3_client *client = conn->client;
+    if (!s3_client_cancelled(client))
         return false;
-    /* sent: all of it, so that the peer may be at work on it */
-    if (leave == NULL || !conn->makes || conn->sent_at_us == 0 || !s3_conn_has_asked(conn) ||
-        atomic_load_explicit(leave, memory_order_relaxed))
+    if (!may_linger(conn) || atomic_load_explicit(client->leave, memory_order_relaxed))
         return true;
+    /* one end for all of them, however many come one behind the other */
     const uint64_t now_us = clock_mono_us();
-    conn->cancelled_us = conn->cancelled_us ? conn->cancelled_us : now_us;
-    return now_us - conn->cancelled_us > (uint64_t)S3_LINGER_MS * 1000;
+    uint64_t since_us = 0;
+    if (atomic_compare_exchange_strong(&client->cancelled_us, &since_us, now_us))
+        since_us = now_us;
+    return now_us > since_us && now_us - since_us > (uint64_t)S3_LINGER_MS * 1000;
 }
 
 s3_conn_state s3_conn_turn(struct s3_conn *conn)
@@ -272,7 +297,10 @@ s3_conn_state s3_conn_turn(struct s3_conn *conn)
     /* curl says it once; a reader may have been busy with the last bytes then */
     if (conn->done)
         return CONN_DONE;
-    enter(conn);
+    if (s3_client_cancelled(client) && may_linger(conn))
+        enter_to_linger(conn);
+    else
+        enter(conn);
     CURLMcode turn = curl_multi_perform(conn->multi, &running);
     callout_leave(conn->callout);
     if (turn != CURLM_OK) {
@@ -312,11 +340,9 @@ unsigned s3_conn_sockets(const struct s3_conn *conn, struct pollfd *out, unsigne
 {
     int fds[S3_CONN_SOCKETS];
     curl_off_t connected_us = 0;
-    long asked = 0;
-    /* stay 0 on failure */
+    /* stays 0 on failure */
     (void)curl_easy_getinfo(conn->easy, CURLINFO_CONNECT_TIME_T, &connected_us);
-    (void)curl_easy_getinfo(conn->easy, CURLINFO_REQUEST_SIZE, &asked);
-    const bool connects = connected_us == 0 && asked == 0;
+    const bool connects = connected_us == conn->connected_before && !s3_conn_has_asked(conn);
     unsigned n =
         callout_sockets(conn->callout, fds, most < S3_CONN_SOCKETS ? most : S3_CONN_SOCKETS);
     for (unsigned i = 0; i < n; i++)
@@ -329,7 +355,7 @@ bool s3_conn_has_asked(const struct s3_conn *conn)
     long asked = 0;
     /* stays 0 on failure */
     (void)curl_easy_getinfo(conn->easy, CURLINFO_REQUEST_SIZE, &asked);
-    return asked > 0;
+    return asked > conn->asked_before;
 }
 
 void s3_conn_stop(struct s3_conn *conn)

@@ -83,6 +83,7 @@ struct s3_client {
     s3_credentials_fn cred;
     void *cred_ctx;
     const atomic_bool *cancel, *leave; /* leave: as of s3_client_linger() */
+    _Atomic uint64_t cancelled_us;     /* when one that lingers saw a cancel; 0: none did */
     struct {
         pthread_mutex_t lock;
         struct s3_conn *idle;
@@ -123,7 +124,7 @@ struct s3_conn {
     CURL *easy;
     CURLM *multi;
     struct callout *callout;
-    const struct s3_client *client;
+    struct s3_client *client;
     bool attached, stream, paused, overflow, done;
     bool awaits; /* nothing but the answer's bytes will move */
     struct s3_body *body;
@@ -134,12 +135,15 @@ struct s3_conn {
     CURLcode result; /* once CONN_DONE */
     curl_off_t moved;
     uint64_t moved_at_us;
-    uint64_t sent_at_us;   /* all of the request had been sent; 0: not yet */
-    unsigned slice_ms;     /* for how long the next wait is at most */
-    bool makes;            /* the request makes an object */
-    uint64_t cancelled_us; /* when a cancel was seen; 0: not yet */
+    uint64_t sent_at_us; /* all of the request had been sent; 0: not yet */
+    unsigned slice_ms;   /* for how long the next wait is at most */
+    bool makes;          /* the request makes an object */
+    /* What libcurl had counted when the last socket was made: by itself it sends a request again,
+     * when a connection that was kept turns out to be dead. */
+    long asked_before;
+    curl_off_t connected_before;
 };
-struct s3_conn *s3_conn_new(const struct s3_client *client);
+struct s3_conn *s3_conn_new(struct s3_client *client);
 void s3_conn_free(struct s3_conn *conn);
 /* Overwrites the answer, of a client whose answers are secret. */
 void s3_conn_forget(struct s3_conn *conn);

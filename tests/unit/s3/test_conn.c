@@ -4,6 +4,19 @@
 
 #include "s3/s3_private.h"
 
+/* What the last turn was to be ended by. */
+static const atomic_bool *turn_stop;
+static unsigned turn_ms;
+
+static void spy_enter(struct callout *callout, const atomic_bool *stop, unsigned most_ms)
+{
+    turn_stop = stop;
+    turn_ms = most_ms;
+    callout_enter(callout, stop, most_ms);
+}
+#define callout_enter(...) spy_enter(__VA_ARGS__)
+#include "../../../src/s3/conn.c"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -335,6 +348,77 @@ TEST(conn, a_peer_that_says_nothing_is_given_up)
     s3_conn_free(conn);
 }
 
+/* libcurl sends the request again by itself, on a connection that is to be made first. */
+TEST(conn, a_kept_connection_that_dies_has_not_asked_before_the_next_one_has)
+{
+    (void)state;
+    struct s3_conn *conn = s3_conn_new(&client);
+    struct s3_wire w = wire("GET");
+    struct pollfd fds[S3_CONN_SOCKETS];
+    bool connects = false;
+    s3_conn_start(conn, &w);
+    hear(conn, "\r\n\r\n");
+    say(OK_OF("0"));
+    assert_int_equal(until_the_end(conn), CONN_DONE);
+    s3_conn_start(conn, &w);
+    assert_false(s3_conn_has_asked(conn));
+    hear(conn, "\r\n\r\n");
+    assert_true(s3_conn_has_asked(conn));
+    assert_int_equal(s3_conn_sockets(conn, fds, S3_CONN_SOCKETS), 1);
+    assert_int_equal(fds[0].events, POLLIN);
+    /* now that it has been used */
+    hang_up();
+    for (int i = 0; i < 1000 && !connects; i++) {
+        assert_int_equal(s3_conn_turn(conn), CONN_RUNNING);
+        connects = !s3_conn_has_asked(conn);
+    }
+    assert_true(connects);
+    assert_int_equal(s3_conn_sockets(conn, fds, S3_CONN_SOCKETS), 1);
+    assert_int_equal(fds[0].events, POLLIN | POLLOUT);
+    hear(conn, "\r\n\r\n");
+    assert_true(s3_conn_has_asked(conn));
+    assert_int_equal(s3_conn_sockets(conn, fds, S3_CONN_SOCKETS), 1);
+    assert_int_equal(fds[0].events, POLLIN);
+    say(OK_OF("0"));
+    assert_int_equal(until_the_end(conn), CONN_DONE);
+    assert_int_equal(s3_conn_status(conn), 200);
+    s3_conn_free(conn);
+}
+
+/* A peer may send TLS's own messages without an end, and then it is the turn's end that counts. */
+TEST(conn, a_cancel_ends_turns_but_those_of_answers_that_are_awaited)
+{
+    (void)state;
+    atomic_bool leave = false;
+    s3_client_linger(&client, &leave);
+    struct s3_conn *conn = s3_conn_new(&client), *other = s3_conn_new(&client);
+    struct s3_wire w = wire("PUT");
+    w.has_body = true;
+    s3_conn_start(conn, &w);
+    hear(conn, "\r\n\r\n");
+    assert_ptr_equal(turn_stop, &cancel);
+    s3_conn_start(other, &w);
+    assert_int_equal(s3_conn_turn(other), CONN_RUNNING);
+    assert_ptr_equal(turn_stop, &cancel);
+    atomic_store(&cancel, true);
+    /* it has gone out: for a short while */
+    assert_int_equal(s3_conn_step(conn), CONN_RUNNING);
+    assert_ptr_equal(turn_stop, &leave);
+    assert_int_equal(turn_ms, LINGER_TURN_MS);
+    /* this one has perhaps, and is let go of in any case */
+    s3_conn_stop(other);
+    assert_ptr_equal(turn_stop, &cancel);
+    s3_conn_start(other, &w);
+    assert_int_equal(s3_conn_step(other), CONN_CANCELLED);
+    /* all of them have the same end */
+    atomic_store(&client.cancelled_us, clock_mono_us() - (uint64_t)S3_LINGER_MS * 1000 - 1);
+    assert_int_equal(s3_conn_step(conn), CONN_CANCELLED);
+    s3_conn_stop(conn);
+    assert_ptr_equal(turn_stop, &cancel);
+    s3_conn_free(conn);
+    s3_conn_free(other);
+}
+
 /* To wake up costs: a peer that copies an object is silent for long, and eight may be at once. */
 TEST(conn, while_nothing_moves_the_waits_become_longer)
 {
@@ -432,6 +516,8 @@ int main(void)
         WITH_A_PEER(a_peer_that_hangs_up_early_has_not_answered),
         WITH_A_PEER(a_cancel_is_seen_at_the_next_step),
         WITH_A_PEER(a_peer_that_says_nothing_is_given_up),
+        WITH_A_PEER(a_kept_connection_that_dies_has_not_asked_before_the_next_one_has),
+        WITH_A_PEER(a_cancel_ends_turns_but_those_of_answers_that_are_awaited),
         WITH_A_PEER(while_nothing_moves_the_waits_become_longer),
         WITH_A_PEER(an_answer_that_does_not_end_is_given_up_though_bytes_move),
         WITH_A_PEER(trailers_without_an_end_are_too_long_an_answer),
