@@ -10,7 +10,8 @@
  *
  * It begins with few connections. Where answers take long, more are made, one for some answers, as
  * long as answers do not take longer by that: so a peer far away has many, and one that is busy, or
- * that answers at once, has no more than it can use.
+ * that answers at once, has no more than it can use. One that says that it is too much has half as
+ * many, until it is found out anew.
  *
  * An endpoint may take no copies at all, or none of this role. So until the first copy has come
  * about, no more are asked for than go out together at first; when all of these are refused, for
@@ -140,7 +141,6 @@ static void begin(struct s3_copies *x, struct flight *f)
         return;
     }
     f->state = FLIGHT_ASKED;
-    f->asked_us = clock_mono_us();
     /* its head goes out, or it connects */
     f->ready = true;
 }
@@ -169,17 +169,28 @@ static void count(struct s3_copies *x, uint64_t took_us)
     x->most++;
 }
 
+/* The peer has said that it is too much. */
+static void shrink(struct s3_copies *x)
+{
+    x->most = x->most / 2 > COPIES_FIRST ? x->most / 2 : COPIES_FIRST;
+    x->n_answers = 0;
+}
+
 static void look(struct s3_copies *x, struct flight *f)
 {
     struct err e = { 0 };
     unsigned ms;
+    /* from when its head goes out: a handshake is no part of what an answer takes */
+    if (!s3_conn_has_asked(f->conn))
+        f->asked_us = clock_mono_us();
     s3_conn_state st = s3_conn_is_cancelled(f->conn) ? CONN_CANCELLED : s3_conn_turn(f->conn);
     f->ready = false;
     if (st == CONN_RUNNING)
         return;
     const bool took = s3_request_took(&f->call.request, &f->at, f->conn, st);
     /* it never will */
-    f->at.last.retry &= s3_conn_status(f->conn) != 501;
+    const long status = s3_conn_status(f->conn);
+    f->at.last.retry &= status != 501;
     const uint64_t now_us = clock_mono_us();
     stop(f);
     if (took) {
@@ -187,6 +198,8 @@ static void look(struct s3_copies *x, struct flight *f)
         end(x, f, ERR_OK, NULL);
         return;
     }
+    if (f->at.last.retry && (status == 503 || status == 429))
+        shrink(x);
     err_code rc =
         s3_request_again(x->client, f->call.request.op, f->call.request.bucket, &f->at, &ms, &e);
     if (rc != ERR_OK) {
