@@ -15,7 +15,8 @@
  *
  * An endpoint may take no copies at all, or none of this role. So until the first copy has come
  * about, no more are asked for than go out together at first; when all of these are refused, for
- * another reason than the object that is to be copied, nothing more is asked for. */
+ * another reason than the object that is to be copied, nothing more is asked for. Nor is it when as
+ * many in a row are denied later. */
 #include "s3/s3_private.h"
 
 #include "base/clock.h"
@@ -57,7 +58,7 @@ struct s3_copies {
     uint64_t first_us;  /* the same of the first ones; 0: they are not there yet */
     bool found;         /* the last turn found answers */
     bool any;           /* a copy has come about */
-    unsigned n_refused; /* before that */
+    unsigned n_refused; /* before that; later: that were denied since the last one came about */
     uint64_t looked_us;
     int wake_fd;
 };
@@ -91,7 +92,7 @@ unsigned s3_copies_under_way(const struct s3_copies *x)
 
 static bool gives_up(const struct s3_copies *x)
 {
-    return !x->any && x->n_refused >= COPIES_FIRST;
+    return x->n_refused >= COPIES_FIRST;
 }
 
 bool s3_copies_has_room(const struct s3_copies *x)
@@ -125,7 +126,10 @@ static void end(struct s3_copies *x, struct flight *f, err_code rc, const struct
     f->conn = NULL;
     x->n--;
     x->any |= rc == ERR_OK;
-    x->n_refused += !is_of_object(rc);
+    if (rc == ERR_OK && !gives_up(x))
+        x->n_refused = 0;
+    else
+        x->n_refused += x->any ? rc == ERR_DENIED : !is_of_object(rc);
     x->done(ctx, rc, &f->entity, e);
 }
 

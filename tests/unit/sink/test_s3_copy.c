@@ -157,19 +157,19 @@ TEST(hostile, a_copy_asks_for_the_earlier_one_its_digest_and_our_key)
 }
 
 /* Since the last script. */
-static unsigned n_deleted(void)
+static unsigned n_of(const char *method)
 {
     CLEANUP_BUF struct buf text = BUF_INIT(1 << 24);
     CLEANUP(arena_free) struct arena *a = arena_new(1 << 26);
     yyjson_doc *doc = NULL;
     yyjson_val *one;
     size_t i, n;
-    unsigned deleted = 0;
+    unsigned found = 0;
     control("/_log", NULL, &text);
     OK(json_read(a, buf_sv(&text), 16, &doc, e));
-    yyjson_arr_foreach(json_get(yyjson_doc_get_root(doc), "log"), i, n, one) deleted +=
-        sv_eq_cstr(json_string(json_get(one, "method")), "DELETE");
-    return deleted;
+    yyjson_arr_foreach(json_get(yyjson_doc_get_root(doc), "log"), i, n, one) found +=
+        sv_eq_cstr(json_string(json_get(one, "method")), method);
+    return found;
 }
 
 TEST(hostile, whatever_is_not_the_right_copy_is_refused_and_what_is_written_replaces_it)
@@ -212,7 +212,7 @@ TEST(hostile, whatever_is_not_the_right_copy_is_refused_and_what_is_written_repl
         if (rc != cases[i].rc)
             fail_msg("case %zu: %d", i, (int)rc);
         /* nothing is taken away, since the key may be another's by now */
-        if (n_deleted() != 0)
+        if (n_of("DELETE") != 0)
             fail_msg("case %zu deletes something", i);
         OK(sink_put(r.sink, SV_LIT("new/x"), TYPE, SV_LIT("{\"a\":3}\n"), NULL, e));
         holds(&r, SV_LIT("{\"a\":3}\n"));
@@ -335,6 +335,40 @@ TEST(hostile, copies_side_by_side_each_outlive_a_failure_that_passes)
     done(&r);
 }
 
+/* A right may be taken away in the midst, and a few may be denied beside others that are not. */
+TEST(hostile, when_many_in_a_row_are_denied_no_more_are_asked_for)
+{
+    NEED(has_bad);
+    CLEANUP_BUF struct buf drop = BUF_INIT(1 << 20);
+    struct room r;
+    struct sink_mark mark;
+    struct sink_sending *s[MANY];
+    bad_room(&r);
+    for (unsigned round = 0; round < 3; round++) {
+        script("[]");
+        assert_int_equal(copy(&r, &mark), ERR_OK);
+        control("/_copies", "{\"status\":403,\"code\":\"AccessDenied\"}", &drop);
+        for (unsigned i = 0; i < 7; i++)
+            assert_int_equal(copy(&r, &mark), ERR_DENIED);
+        control("/_copies", "{}", &drop);
+    }
+    assert_int_equal(copy(&r, &mark), ERR_OK);
+    script("[]");
+    control("/_copies", "{\"status\":403,\"code\":\"AccessDenied\"}", &drop);
+    struct sink_earlier from = { SV_NONE, SV_LIT("p/earlier/a b+c"), sink_mark_sv(&r.mark),
+                                 r.object };
+    for (unsigned i = 0; i < MANY; i++)
+        OK(sink_copy_send(r.sink, &from, SV_LIT("new/x"), TYPE, &s[i], e));
+    for (unsigned i = 0; i < MANY; i++) {
+        err_code rc = sink_sending_wait(&s[i], NULL, NULL, NULL);
+        assert_true(rc == ERR_DENIED || rc == ERR_UNSUPPORTED);
+    }
+    control("/_copies", "{}", &drop);
+    /* eight, and those that were under way beside them */
+    assert_in_range(n_of("PUT"), 8, 40);
+    done(&r);
+}
+
 TEST(moto, a_copy_has_the_bytes_and_a_changed_object_is_refused)
 {
     NEED(has_moto);
@@ -368,6 +402,7 @@ int main(void)
         T(hostile, whatever_is_not_the_right_copy_is_refused_and_what_is_written_replaces_it),
         T(hostile, copies_and_files_of_two_writers_all_arrive),
         T(hostile, copies_side_by_side_each_outlive_a_failure_that_passes),
+        T(hostile, when_many_in_a_row_are_denied_no_more_are_asked_for),
         T(moto, a_copy_has_the_bytes_and_a_changed_object_is_refused),
     };
     has_bad = peer_start(&bad, "hostile_s3.py");
