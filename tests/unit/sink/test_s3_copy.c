@@ -82,12 +82,11 @@ static void make(struct room *r, struct sink_config *cfg, const char *uri, sv ro
     assert_true(r->mark.len > 0);
 }
 
-static void bad_room(struct room *r)
+static void room_at(struct room *r, const char *url)
 {
-    struct s3_endpoint ep = { .url = sv_from(bad_url),
-                              .region = SV_LIT("us-east-1"),
-                              .max_attempts = 3,
-                              .timeout_ms = 1000 };
+    struct s3_endpoint ep = {
+        .url = sv_from(url), .region = SV_LIT("us-east-1"), .max_attempts = 3, .timeout_ms = 1000
+    };
     struct sink_config cfg = {
         .s3 = &ep, .sts = &ep, .own = { .access_key_id = SV_LIT("AKID"), .secret_key = SV_LIT("s") }
     };
@@ -95,6 +94,11 @@ static void bad_room(struct room *r)
     make(r, &cfg, "s3://b1b/p", ROLE, SV_LIT("key-1"));
     /* of a case before */
     OK(sink_delete(r->sink, SV_LIT("new/x"), e));
+}
+
+static void bad_room(struct room *r)
+{
+    room_at(r, bad_url);
 }
 
 static void done(struct room *r)
@@ -298,6 +302,22 @@ TEST(hostile, copies_and_files_of_two_writers_all_arrive)
     done(&r);
 }
 
+TEST(hostile, copies_over_tls_all_arrive)
+{
+    NEED(has_bad && json_get(bad.says, "ca") != NULL);
+    struct room r;
+    char url[64], ca[256];
+    (void)snprintf(url, sizeof url, "https://127.0.0.1:%.*s",
+                   SV_FMT(json_number(json_get(bad.says, "tls_port"))));
+    (void)snprintf(ca, sizeof ca, "%.*s", SV_FMT(peer_text(&bad, "ca")));
+    assert_int_equal(setenv("SSL_CERT_FILE", ca, 1), 0);
+    room_at(&r, url);
+    (void)unsetenv("SSL_CERT_FILE");
+    (void)copy_many(&r);
+    assert_int_equal(n_of("PUT"), MANY + 1);
+    done(&r);
+}
+
 /* Some are asked for again, a bit later, while the others go on. */
 TEST(hostile, copies_side_by_side_each_outlive_a_failure_that_passes)
 {
@@ -401,6 +421,7 @@ int main(void)
         T(hostile, a_copy_asks_for_the_earlier_one_its_digest_and_our_key),
         T(hostile, whatever_is_not_the_right_copy_is_refused_and_what_is_written_replaces_it),
         T(hostile, copies_and_files_of_two_writers_all_arrive),
+        T(hostile, copies_over_tls_all_arrive),
         T(hostile, copies_side_by_side_each_outlive_a_failure_that_passes),
         T(hostile, when_many_in_a_row_are_denied_no_more_are_asked_for),
         T(moto, a_copy_has_the_bytes_and_a_changed_object_is_refused),
