@@ -61,10 +61,11 @@ static void enter(struct s3_conn *conn)
     callout_enter(conn->callout, conn->client->cancel, CALLOUT_TURN_MS);
 }
 
-/* The same of one that a cancel is not the end of. */
+/* The same of one that a cancel is not the end of, whether it has come or comes meanwhile. */
 static void enter_to_linger(struct s3_conn *conn)
 {
-    callout_enter(conn->callout, conn->client->leave, LINGER_TURN_MS);
+    callout_enter(conn->callout, conn->client->leave,
+                  s3_client_cancelled(conn->client) ? LINGER_TURN_MS : CALLOUT_TURN_MS);
 }
 
 /* callout_may_fn */
@@ -292,12 +293,11 @@ bool s3_conn_is_cancelled(struct s3_conn *conn)
 
 s3_conn_state s3_conn_turn(struct s3_conn *conn)
 {
-    const struct s3_client *client = conn->client;
     int running = 0;
     /* curl says it once; a reader may have been busy with the last bytes then */
     if (conn->done)
         return CONN_DONE;
-    if (s3_client_cancelled(client) && may_linger(conn))
+    if (may_linger(conn))
         enter_to_linger(conn);
     else
         enter(conn);
@@ -314,7 +314,7 @@ s3_conn_state s3_conn_turn(struct s3_conn *conn)
     if (m != conn->moved) {
         conn->moved = m;
         s3_conn_touch(conn);
-    } else if (now_us - conn->moved_at_us > (uint64_t)client->timeout_ms * 1000) {
+    } else if (now_us - conn->moved_at_us > (uint64_t)conn->client->timeout_ms * 1000) {
         return CONN_STALLED;
     }
     return drags(conn, now_us) ? CONN_STALLED : CONN_RUNNING;

@@ -57,6 +57,7 @@ struct s3_copies {
     uint64_t takes_us;  /* an answer, on the mean of the last ones */
     uint64_t first_us;  /* the same of the first ones; 0: they are not there yet */
     bool found;         /* the last turn found answers */
+    bool shrunk;        /* in this turn */
     bool any;           /* a copy has come about */
     unsigned n_refused; /* before that; later: that were denied since the last one came about */
     uint64_t looked_us;
@@ -173,9 +174,12 @@ static void count(struct s3_copies *x, uint64_t took_us)
     x->most++;
 }
 
-/* The peer has said that it is too much. */
+/* The peer has said that it is too much, of some of them at once. */
 static void shrink(struct s3_copies *x)
 {
+    if (x->shrunk)
+        return;
+    x->shrunk = true;
     x->most = x->most / 2 > COPIES_FIRST ? x->most / 2 : COPIES_FIRST;
     x->n_answers = 0;
 }
@@ -294,7 +298,7 @@ void s3_copies_turn(struct s3_copies *x)
     const uint64_t now_us = clock_mono_us();
     const bool all = now_us - x->looked_us >= (uint64_t)LOOK_MS * 1000;
     const bool cancelled = s3_client_cancelled(x->client);
-    x->found = false;
+    x->found = x->shrunk = false;
     x->looked_us = all ? now_us : x->looked_us;
     for (struct flight *f = x->flights; f < x->flights + COPIES_MOST; f++) {
         struct err e;

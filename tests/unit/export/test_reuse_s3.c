@@ -350,7 +350,7 @@ TEST(hostile, a_stop_waits_for_no_copy)
     unsigned n, n_reused, begun = 0, ended;
     hostile_room(&r);
     exported(&r, &n, &n_reused);
-    control("/_copies", "{\"seconds\":5}", NULL);
+    control("/_copies", "{\"seconds\":8}", NULL);
     submit(&r, a, &j);
     while (begun < 4) {
         fx_nap();
