@@ -171,16 +171,22 @@ static err_code answer_end(struct rest_bundle *bundle, struct err *e)
     return json_writer_end(&bundle->w, e);
 }
 
-/* A search may be a form, of a type or of all. */
+/* A POST that writes nothing: a search may be a form, of a type or of all, and some operations
+ * may be asked in either way. */
+static bool post_reads(sv url)
+{
+    sv path = url;
+    (void)sv_cut(&url, '?', &path);
+    return sv_eq(path, SV_LIT("_search")) || sv_ends(path, SV_LIT("/_search")) ||
+           sv_ends(path, SV_LIT("/$everything")) || sv_ends(path, SV_LIT("/$validate"));
+}
+
 static bool only_reads(const struct rest_bundle *bundle)
 {
     for (size_t i = 0; i < bundle->in.n; i++) {
         const sv method = bundle->in.entries[i].method;
-        sv rest = bundle->in.entries[i].url, path = rest;
-        (void)sv_cut(&rest, '?', &path);
         if (!sv_eq(method, SV_LIT("GET")) && !sv_eq(method, SV_LIT("HEAD")) &&
-            !(sv_eq(method, SV_LIT("POST")) &&
-              (sv_eq(path, SV_LIT("_search")) || sv_ends(path, SV_LIT("/_search")))))
+            !(sv_eq(method, SV_LIT("POST")) && post_reads(bundle->in.entries[i].url)))
             return false;
     }
     return true;
