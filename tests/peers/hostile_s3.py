@@ -408,15 +408,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
                      f"<ChecksumSHA256>{digest}</ChecksumSHA256></CopyObjectResult>", {})
 
     def listing(self, bucket, query):
-        """Two keys a page, so that a few objects already need several."""
+        """Two keys a page, so that a few objects already need several; of many, a tenth."""
         keys = sorted(k for b, k in STATE["objects"] if b == bucket and
                       k.startswith(query.get("prefix", "")))
+        page = max(2, len(keys) // 10)
         keys = [k for k in keys if k > query.get("continuation-token", "")]
         rows = "".join(f"<Contents><Key>{urllib.parse.quote(k)}</Key>"
                        f"<Size>{len(STATE['objects'][(bucket, k)])}</Size></Contents>"
-                       for k in keys[:2])
-        more = len(keys) > 2
-        token = f"<NextContinuationToken>{xml.sax.saxutils.escape(keys[1])}" \
+                       for k in keys[:page])
+        more = len(keys) > page
+        token = f"<NextContinuationToken>{xml.sax.saxutils.escape(keys[page - 1])}" \
                 "</NextContinuationToken>" if more else ""
         return ("<ListBucketResult><EncodingType>url</EncodingType>"
                 f"<IsTruncated>{str(more).lower()}</IsTruncated>{rows}{token}</ListBucketResult>")
