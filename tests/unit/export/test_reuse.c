@@ -1,5 +1,6 @@
 /* test_reuse.c - exports that go on from earlier ones are the same as fresh ones, whatever happened
  * to the data store and to the earlier files in between. */
+#include "left.h"
 #include "served_run.h"
 
 #include "codec/hash.h"
@@ -422,53 +423,6 @@ TEST(reuse, without_changes_nearly_all_is_copied_and_growth_costs_what_grew)
     room_close(&r);
 }
 
-/* The one record of what exports left. */
-struct left {
-    struct buf key, value;
-    unsigned n;
-};
-
-/* records_each_fn */
-static bool take_left(void *ctx, sv key, sv value)
-{
-    struct left *l = ctx;
-    l->n++;
-    buf_clear(&l->key);
-    buf_clear(&l->value);
-    OK(buf_add(&l->key, key, e));
-    OK(buf_add(&l->value, value, e));
-    return true;
-}
-
-static void find_left(struct room *r, struct left *l)
-{
-    *l = (struct left){ BUF_INIT(1 << 20), BUF_INIT(64 << 20), 0 };
-    OK(records_scan(r->f.records, SV_LIT("jobearlier/"), SV_NONE, take_left, l, e));
-}
-
-static void left_done(struct left *l)
-{
-    buf_done(&l->key);
-    buf_done(&l->value);
-}
-
-/* What follows a member's name, another character, in all ranges; a digit stays one. */
-static unsigned spoil_left(struct room *r, const char *member)
-{
-    struct left l;
-    unsigned n = 0;
-    size_t len = strlen(member);
-    find_left(r, &l);
-    assert_int_equal(l.n, 1);
-    for (char *at = l.value.ptr;
-         (at = memmem(at, l.value.len - (size_t)(at - l.value.ptr), member, len)) != NULL;
-         at += len, n++)
-        at[len] = at[len] == '1' ? '2' : '1';
-    OK(records_put(r->f.records, buf_sv(&l.key), buf_sv(&l.value), e));
-    left_done(&l);
-    return n;
-}
-
 /* Whatever of it is wrong: the files would be copied, and nobody else would see it. */
 TEST(reuse, a_wrong_memory_fails_the_export_that_checks_it_and_is_forgotten)
 {
@@ -480,7 +434,7 @@ TEST(reuse, a_wrong_memory_fails_the_export_that_checks_it_and_is_forgotten)
         room_open(&r, 2);
         load(&r, 0, 1000);
         assert_true(counts_of(&r, &forms[0]).n_made > 50);
-        assert_true(spoil_left(&r, members[m]) > 50);
+        assert_true(left_spoil(r.f.records, members[m]) > 50);
         /* with more than fifty ranges the next one checks */
         CLEANUP(arena_free) struct arena *a = arena_new(64 << 20);
         r.f.engine->cfg.no_reuse = false;
@@ -488,7 +442,7 @@ TEST(reuse, a_wrong_memory_fails_the_export_that_checks_it_and_is_forgotten)
         if (j.status != JOB_FAILED)
             fail_msg("nobody has seen a wrong %s", members[m]);
         assert_true(sv_starts(j.message, SV_LIT("an object that an earlier export wrote")));
-        find_left(&r, &l);
+        left_find(r.f.records, &l);
         assert_int_equal(l.n, 0);
         left_done(&l);
         compare(&r, &forms[0]);
@@ -523,7 +477,7 @@ TEST(reuse, a_store_with_another_past_is_exported_whole)
     load(&r, 0, 300);
     commit_some(&r, 3);
     (void)counts_of(&r, &forms[0]);
-    find_left(&r, &l);
+    left_find(r.f.records, &l);
     /* its last commit was another one at that time */
     char *t = memmem(l.value.ptr, l.value.len, "{\"t\":2", 6);
     assert_non_null(t);
@@ -532,7 +486,7 @@ TEST(reuse, a_store_with_another_past_is_exported_whole)
     left_done(&l);
     assert_int_equal(counts_of(&r, &forms[0]).n_reused, 0);
     /* damaged: as good as none */
-    find_left(&r, &l);
+    left_find(r.f.records, &l);
     OK(records_put(r.f.records, buf_sv(&l.key), sv_head(buf_sv(&l.value), l.value.len / 2), e));
     left_done(&l);
     assert_int_equal(counts_of(&r, &forms[0]).n_reused, 0);

@@ -1,6 +1,7 @@
 /* test_reuse_s3.c - exports that go on from an earlier one in an S3 endpoint: what its check sees,
  * and an endpoint that refuses copies. */
 #include "../job/fixture.h"
+#include "left.h"
 
 #include "../../peers/hostile.h"
 #include "sink/sink.h"
@@ -131,49 +132,6 @@ static void exported(struct room *r, unsigned *n, unsigned *n_reused)
 
 /* ---- the check ---- */
 
-struct left { /* what the last export left to later ones */
-    struct buf key, value;
-    unsigned n;
-};
-
-static bool take_left(void *ctx, sv key, sv value)
-{
-    struct left *l = ctx;
-    l->n++;
-    OK(buf_add(&l->key, key, e));
-    OK(buf_add(&l->value, value, e));
-    return true;
-}
-
-static void find_left(struct room *r, struct left *l)
-{
-    *l = (struct left){ BUF_INIT(1 << 20), BUF_INIT(64 << 20), 0 };
-    OK(records_scan(r->f.records, SV_LIT("jobearlier/"), SV_NONE, take_left, l, e));
-}
-
-static void left_done(struct left *l)
-{
-    buf_done(&l->key);
-    buf_done(&l->value);
-}
-
-/* What follows a member's name, another character, in all ranges; a digit stays one. */
-static unsigned spoil_left(struct room *r, const char *member)
-{
-    struct left l;
-    unsigned n = 0;
-    const size_t len = strlen(member);
-    find_left(r, &l);
-    assert_int_equal(l.n, 1);
-    for (char *at = l.value.ptr;
-         (at = memmem(at, l.value.len - (size_t)(at - l.value.ptr), member, len)) != NULL;
-         at += len, n++)
-        at[len] = at[len] == '1' ? '2' : '1';
-    OK(records_put(r->f.records, buf_sv(&l.key), buf_sv(&l.value), e));
-    left_done(&l);
-    return n;
-}
-
 static void check_sees(void (*open)(struct room *), const char *member)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(64 << 20);
@@ -186,12 +144,12 @@ static void check_sees(void (*open)(struct room *), const char *member)
     /* what is right is checked, and copied all the same */
     exported(&r, &n, &n_reused);
     assert_int_equal(n_reused, n);
-    assert_true(spoil_left(&r, member) > OBJECTS);
+    assert_true(left_spoil(r.f.records, member) > OBJECTS);
     struct job j = export_job(&r, a);
     if (j.status != JOB_FAILED)
         fail_msg("nobody has seen a wrong %s", member);
     assert_true(sv_starts(j.message, SV_LIT("an object that an earlier export wrote")));
-    find_left(&r, &l);
+    left_find(r.f.records, &l);
     assert_int_equal(l.n, 0);
     left_done(&l);
     /* the next one goes on from nothing */
@@ -310,6 +268,21 @@ static struct counted objects_of(struct room *r, const struct job *j)
     return n;
 }
 
+/* A room with an export, and a second one of which at least four copies are under way: how they are
+ * made. */
+static void copies_begin(struct room *r, const char *how, struct arena *a, struct job *out)
+{
+    unsigned n, n_reused, begun = 0, ended;
+    hostile_room(r);
+    exported(r, &n, &n_reused);
+    control("/_copies", how, NULL);
+    submit(r, a, out);
+    while (begun < 4) {
+        fx_nap();
+        copies_of(&begun, &ended);
+    }
+}
+
 /* The endpoint makes a copy also when nobody waits for it any more. */
 TEST(hostile, a_cancel_leaves_nothing_of_copies_that_were_under_way)
 {
@@ -318,15 +291,8 @@ TEST(hostile, a_cancel_leaves_nothing_of_copies_that_were_under_way)
     CLEANUP(arena_free) struct arena *a = arena_new(64 << 20);
     struct room r;
     struct job j;
-    unsigned n, n_reused, begun = 0, ended;
-    hostile_room(&r);
-    exported(&r, &n, &n_reused);
-    control("/_copies", "{\"seconds\":2}", NULL);
-    submit(&r, a, &j);
-    while (begun < 4) {
-        fx_nap();
-        copies_of(&begun, &ended);
-    }
+    unsigned begun, ended;
+    copies_begin(&r, "{\"seconds\":2}", a, &j);
     OK(job_cancel(r.f.engine, JOB_EXPORT, FX_STORE, j.id, e));
     j = fx_wait(&r.f, JOB_EXPORT, j.id, a);
     assert_int_equal(j.status, JOB_CANCEL_COMPLETED);
@@ -347,15 +313,8 @@ TEST(hostile, a_stop_waits_for_no_copy)
     CLEANUP(arena_free) struct arena *a = arena_new(64 << 20);
     struct room r;
     struct job j;
-    unsigned n, n_reused, begun = 0, ended;
-    hostile_room(&r);
-    exported(&r, &n, &n_reused);
-    control("/_copies", "{\"seconds\":8}", NULL);
-    submit(&r, a, &j);
-    while (begun < 4) {
-        fx_nap();
-        copies_of(&begun, &ended);
-    }
+    unsigned begun, ended;
+    copies_begin(&r, "{\"seconds\":8}", a, &j);
     fx_engine_stop(&r.f);
     copies_of(&begun, &ended);
     assert_int_equal(ended, 0);
