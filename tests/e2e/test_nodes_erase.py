@@ -18,6 +18,22 @@ pytestmark = pytest.mark.skipif(postgres.INSTALLED is None, reason=postgres.NOT_
 PATIENTS, EACH = 12, 60
 
 
+@pytest.fixture
+def apart(tmp_path, monkeypatch):
+    """Two nodes that are not started yet, on a server of their own; the second one's connections go through a proxy."""
+    pg = postgres.Postgres(port=postgres.free_port())
+    monkeypatch.setattr(postgres, "server", lambda: pg)
+    try:
+        nodes = Nodes(2, "--export-files", str(tmp_path))
+        nodes.proxy = postgres.Proxy(pg.port)
+        b = nodes.all[1]
+        b.options[b.options.index("--store") + 1] = f"postgresql://fhirlake@127.0.0.1:{nodes.proxy.port}/{nodes.database}"
+        yield nodes
+        nodes.proxy.close()
+    finally:
+        pg.close()
+
+
 def filled(server):
     lines = [json.dumps(patient(f"p{i}-")) for i in range(PATIENTS)] + [
         json.dumps(observation(f"o{i}-{k}", f"p{i}-", f"secret-p{i}-{k}")) for i in range(PATIENTS) for k in range(EACH)]
@@ -103,41 +119,33 @@ def test_who_dies_or_is_frozen_with_a_purge_is_followed_by_another(tmp_path):
 
 
 @pytest.mark.parametrize("said", [postgres.Proxy.COPY, b"copy counts"], ids=["in the middle", "between two"])
-def test_an_erasure_does_not_wait_for_a_node_that_stands_still_while_it_loads(tmp_path, monkeypatch, said):
+def test_an_erasure_does_not_wait_for_a_node_that_stands_still_while_it_loads(apart, said):
     """A COPY has no deadline at the server: its transaction sees what is erased for as long as the node stands still."""
-    pg = postgres.Postgres(port=postgres.free_port())
-    monkeypatch.setattr(postgres, "server", lambda: pg)
-    try:
-        nodes = Nodes(2, "--export-files", str(tmp_path))
-        proxy = postgres.Proxy(pg.port)
-        a, b = nodes.all
-        b.options[b.options.index("--store") + 1] = f"postgresql://fhirlake@127.0.0.1:{proxy.port}/{nodes.database}"
-        b.env["_FHIRLAKE_CHUNK_BYTES"] = a.env["_FHIRLAKE_CHUNK_BYTES"] = "4000"
-        with nodes:
-            store = filled(a)
-            a.put_object("s3://input/y/all.ndjson", "\n".join(json.dumps(observation(f"new{i}", "p1-", "new")) for i in range(300)))
-            proxy.held.clear()
-            proxy.hold(said)
-            jobs = []
-            while not proxy.held.is_set():
-                # whoever has it, the other one takes part
-                jobs.append(b.start_import(store, "s3://input/y/"))
-                wait(lambda: proxy.held.is_set() or listed(a, "Import", store, jobs[-1])["JobStatus"] in FINAL, {True})
-            b.process.send_signal(signal.SIGSTOP)
-            assert a.wait_import(store, jobs[-1])["JobStatus"] == "COMPLETED"
-            purge = job_of(a.fhir(store).post("Patient/p0-/$purge", None, content_type=None))
-            told = ended(a, store, purge)
-            assert (told["status"], told["summary"]) == ("COMPLETED", {"resources": 1 + EACH, "versions": 1 + EACH}), told
-            assert postgres.stands_in(nodes.pg, nodes.database, "secret-p0-", "Markp0-") == []
-            b.process.send_signal(signal.SIGCONT)
-            # what it was loading is in vain, and it goes on
-            assert b.import_all(store, "s3://input/y/")["JobStatus"] == "COMPLETED"
-            n = (PATIENTS - 1) * EACH + 300
-            for server in (a, b):
-                assert server.fhir(store).get("Observation?_summary=count").json["total"] == n
-        proxy.close()
-    finally:
-        pg.close()
+    nodes, proxy = apart, apart.proxy
+    a, b = nodes.all
+    b.env["_FHIRLAKE_CHUNK_BYTES"] = a.env["_FHIRLAKE_CHUNK_BYTES"] = "4000"
+    with nodes:
+        store = filled(a)
+        a.put_object("s3://input/y/all.ndjson", "\n".join(json.dumps(observation(f"new{i}", "p1-", "new")) for i in range(300)))
+        proxy.held.clear()
+        proxy.hold(said)
+        jobs = []
+        while not proxy.held.is_set():
+            # whoever has it, the other one takes part
+            jobs.append(b.start_import(store, "s3://input/y/"))
+            wait(lambda: proxy.held.is_set() or listed(a, "Import", store, jobs[-1])["JobStatus"] in FINAL, {True})
+        b.process.send_signal(signal.SIGSTOP)
+        assert a.wait_import(store, jobs[-1])["JobStatus"] == "COMPLETED"
+        purge = job_of(a.fhir(store).post("Patient/p0-/$purge", None, content_type=None))
+        told = ended(a, store, purge)
+        assert (told["status"], told["summary"]) == ("COMPLETED", {"resources": 1 + EACH, "versions": 1 + EACH}), told
+        assert postgres.stands_in(nodes.pg, nodes.database, "secret-p0-", "Markp0-") == []
+        b.process.send_signal(signal.SIGCONT)
+        # what it was loading is in vain, and it goes on
+        assert b.import_all(store, "s3://input/y/")["JobStatus"] == "COMPLETED"
+        n = (PATIENTS - 1) * EACH + 300
+        for server in (a, b):
+            assert server.fhir(store).get("Observation?_summary=count").json["total"] == n
 
 
 def test_a_table_that_goes_out_is_ended_by_an_erasure_of_another_node(tmp_path):
@@ -177,31 +185,23 @@ def asked(fhir, what):
 
 @pytest.mark.parametrize("what, said, after", [SEARCH, HISTORY, BATCH, FORMS],
                          ids=["search", "history", "batch", "batch with a form"])
-def test_who_stood_still_beside_an_erasure_of_another_node_shows_nothing_of_it(tmp_path, monkeypatch, what, said, after):
+def test_who_stood_still_beside_an_erasure_of_another_node_shows_nothing_of_it(apart, what, said, after):
     """It has read what is erased, and waits for the rest."""
-    pg = postgres.Postgres(port=postgres.free_port())
-    monkeypatch.setattr(postgres, "server", lambda: pg)
-    try:
-        nodes = Nodes(2, "--export-files", str(tmp_path))
-        proxy = postgres.Proxy(pg.port)
-        a, b = nodes.all
-        b.options[b.options.index("--store") + 1] = f"postgresql://fhirlake@127.0.0.1:{proxy.port}/{nodes.database}"
-        with nodes, concurrent.futures.ThreadPoolExecutor(1) as thread:
-            store = filled(a)
-            proxy.hold(said, after)
-            answer = thread.submit(asked, b.fhir(store), what)
-            assert proxy.held.wait(60)
-            purge = job_of(a.fhir(store).post("Patient/p0-/$purge", None, content_type=None))
-            assert ended(a, store, purge)["status"] == "COMPLETED"
-            proxy.freed.set()
-            answer = answer.result()
-            assert (answer.status, answer.headers["Retry-After"]) == (503, "1"), answer.body[:300]
-            assert b"secret-p0-" not in answer.body and b"erased" in answer.body
-            again = asked(b.fhir(store), what)
-            assert again.status == 200 and b"secret-p0-" not in again.body and b"secret-p1-" in again.body
-        proxy.close()
-    finally:
-        pg.close()
+    nodes, proxy = apart, apart.proxy
+    a, b = nodes.all
+    with nodes, concurrent.futures.ThreadPoolExecutor(1) as thread:
+        store = filled(a)
+        proxy.hold(said, after)
+        answer = thread.submit(asked, b.fhir(store), what)
+        assert proxy.held.wait(60)
+        purge = job_of(a.fhir(store).post("Patient/p0-/$purge", None, content_type=None))
+        assert ended(a, store, purge)["status"] == "COMPLETED"
+        proxy.freed.set()
+        answer = answer.result()
+        assert (answer.status, answer.headers["Retry-After"]) == (503, "1"), answer.body[:300]
+        assert b"secret-p0-" not in answer.body and b"erased" in answer.body
+        again = asked(b.fhir(store), what)
+        assert again.status == 200 and b"secret-p0-" not in again.body and b"secret-p1-" in again.body
 
 
 # What the transaction that erases one resource says to the database, in this order.
@@ -209,51 +209,43 @@ SAID = [b"with gone as (update versions set method = 100", b"insert into erasing
         b"insert into notes(k, v)"]
 
 
-def test_who_stands_still_in_the_middle_of_one_resource_loses_it_and_it_is_erased_once(tmp_path, monkeypatch):
+def test_who_stands_still_in_the_middle_of_one_resource_loses_it_and_it_is_erased_once(apart):
     """His transaction has the clock and the lease for as long as the server lets it stand still; then it is undone."""
-    pg = postgres.Postgres(port=postgres.free_port())
-    monkeypatch.setattr(postgres, "server", lambda: pg)
-    try:
-        nodes = Nodes(2, "--export-files", str(tmp_path))
-        proxy = postgres.Proxy(pg.port)
-        a, b = nodes.all
-        b.options[b.options.index("--store") + 1] = f"postgresql://fhirlake@127.0.0.1:{proxy.port}/{nodes.database}"
-        with nodes:
-            store = filled(a)
-            i = 0
-            for said in SAID if LONG else SAID[-1:]:
-                # what a connection has said once it says by another name: these are new
-                b.stop()
-                b.start()
-                proxy.held.clear()
-                proxy.hold(said)
-                while True:
-                    purge = job_of(b.fhir(store).post(f"Patient/p{i}-/$purge", None, content_type=None))
-                    while not proxy.held.is_set() and status(a, store, purge)["status"] not in FINAL:
-                        pass
-                    if proxy.held.is_set():
-                        break
-                    # the other node was first to have it in hand, and nothing was held
-                    i += 1
-                    assert i < PATIENTS - 1
-                b.process.send_signal(signal.SIGSTOP)
-                told = ended(a, store, purge)
-                assert (told["status"], told["summary"]) == ("COMPLETED", {"resources": 1 + EACH, "versions": 1 + EACH}), told
-                assert nowhere(nodes, i)
-                fhir = a.fhir(store)
-                assert put(fhir, patient(f"p{i}-")).json["meta"]["versionId"] == "1"
-                b.process.send_signal(signal.SIGCONT)
-                # it has found out when it ends another one
-                last = job_of(b.fhir(store).post(f"Patient/p{i + 1}-/$purge", None, content_type=None))
-                assert ended(b, store, last)["summary"] == {"resources": 1 + EACH, "versions": 1 + EACH}
-                assert status(b, store, purge) == told
-                for server in (a, b):
-                    assert server.fhir(store).get(f"Patient/p{i}-").status == 200
-                    assert found(server.fhir(store), f"Observation?subject=Patient/p{i}-") == set()
-                    n = (PATIENTS - i - 2) * EACH
-                    assert server.fhir(store).get("Observation?_summary=count").json["total"] == n
-                assert nodes.sql(f"select count(*) from fl_{store}.erasing") == ["0"]
-                i += 2
-        proxy.close()
-    finally:
-        pg.close()
+    nodes, proxy = apart, apart.proxy
+    a, b = nodes.all
+    with nodes:
+        store = filled(a)
+        i = 0
+        for said in SAID if LONG else SAID[-1:]:
+            # what a connection has said once it says by another name: these are new
+            b.stop()
+            b.start()
+            proxy.held.clear()
+            proxy.hold(said)
+            while True:
+                purge = job_of(b.fhir(store).post(f"Patient/p{i}-/$purge", None, content_type=None))
+                while not proxy.held.is_set() and status(a, store, purge)["status"] not in FINAL:
+                    pass
+                if proxy.held.is_set():
+                    break
+                # the other node was first to have it in hand, and nothing was held
+                i += 1
+                assert i < PATIENTS - 1
+            b.process.send_signal(signal.SIGSTOP)
+            told = ended(a, store, purge)
+            assert (told["status"], told["summary"]) == ("COMPLETED", {"resources": 1 + EACH, "versions": 1 + EACH}), told
+            assert nowhere(nodes, i)
+            fhir = a.fhir(store)
+            assert put(fhir, patient(f"p{i}-")).json["meta"]["versionId"] == "1"
+            b.process.send_signal(signal.SIGCONT)
+            # it has found out when it ends another one
+            last = job_of(b.fhir(store).post(f"Patient/p{i + 1}-/$purge", None, content_type=None))
+            assert ended(b, store, last)["summary"] == {"resources": 1 + EACH, "versions": 1 + EACH}
+            assert status(b, store, purge) == told
+            for server in (a, b):
+                assert server.fhir(store).get(f"Patient/p{i}-").status == 200
+                assert found(server.fhir(store), f"Observation?subject=Patient/p{i}-") == set()
+                n = (PATIENTS - i - 2) * EACH
+                assert server.fhir(store).get("Observation?_summary=count").json["total"] == n
+            assert nodes.sql(f"select count(*) from fl_{store}.erasing") == ["0"]
+            i += 2
