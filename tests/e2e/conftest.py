@@ -1,8 +1,11 @@
 import pytest
 
+import jitter
 import postgres
 
 from fhirlake import LONG, Server, generate
+
+jitter.begin()
 
 
 def pytest_collection_modifyitems(items):
