@@ -3,6 +3,7 @@ import hashlib
 import json
 import subprocess
 import sys
+import urllib.request
 
 import boto3
 import botocore.config
@@ -11,6 +12,14 @@ import pytest
 from fhirlake import ROOT
 
 ACCOUNT = "123456789012"
+
+
+def roles_file(tmp_path, *roles):
+    """A file for --roles, which its reader alone may read."""
+    path = tmp_path / "roles.json"
+    path.write_text(json.dumps({"roles": list(roles)}))
+    path.chmod(0o600)
+    return str(path)
 
 
 class Peer:
@@ -83,3 +92,29 @@ class Peer:
             head = self.s3.head_object(Bucket=self.bucket, Key=name)
             assert head["ServerSideEncryption"] == "aws:kms", name
             assert head["SSEKMSKeyId"].removeprefix("arn:aws:kms:") == self.kms_key.removeprefix("arn:aws:kms:"), name
+
+
+class Hostile:
+    """tests/peers/hostile_s3.py: a store that takes any keys, fails as it is told, and verifies checksums behind bodies."""
+    region, own_key, own_secret, bucket = "us-east-1", "AKIAANYBODY", "secret-of-nobody", "bucket"
+    stop, names, get, env = Peer.stop, Peer.names, Peer.get, Peer.env
+
+    def __init__(self):
+        self.process = subprocess.Popen([sys.executable, str(ROOT / "tests" / "peers" / "hostile_s3.py")],
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        says = json.loads(self.process.stdout.readline())
+        self.url, self.ca = f"http://127.0.0.1:{says['port']}", says.get("ca")
+        self.tls_url = f"https://127.0.0.1:{says['tls_port']}" if self.ca else None  # there is none without openssl
+        self.s3 = boto3.client("s3", endpoint_url=self.url, region_name=self.region, aws_access_key_id=self.own_key,
+                               aws_secret_access_key=self.own_secret,
+                               config=botocore.config.Config(s3={"addressing_style": "path"}))
+
+    def ask(self, path, body=None):
+        data = None if body is None else json.dumps(body).encode()
+        return json.loads(urllib.request.urlopen(self.url + path, data, 30).read())
+
+    def script(self, steps):
+        self.ask("/_script", steps)
+
+    def left(self):
+        return self.ask("/_log")["left"]

@@ -7,16 +7,12 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import time
-import urllib.request
 
-import boto3
-import botocore.config
 import pytest
 
-from fhirlake import BIN, LONG, ROOT, Server, patient, wait
-from s3_peer import Peer
+from fhirlake import BIN, LONG, Server, patient, wait
+from s3_peer import Hostile, Peer
 from test_backup import filled, manifests, restored, run
 from test_restore import history
 
@@ -138,31 +134,6 @@ def test_wrong_usage_and_refusals_are_told(peer, tmp_path):
     assert "there is no backup" in run_s3(peer, "backup", "--prune", place + "/nothing", status=1)
     assert "there is no backup" in run_s3(peer, "restore", "--from", place + "/no", "--data", tmp_path / "new", status=1)
     assert not (tmp_path / "new").exists()
-
-
-class Hostile:
-    """tests/peers/hostile_s3.py: a store that takes any keys, and fails as it is told."""
-    region, own_key, own_secret, ca, bucket = "us-east-1", "AKIAANYBODY", "secret-of-nobody", None, "backups"
-    names, get, env = Peer.names, Peer.get, Peer.env
-
-    def __init__(self):
-        self.process = subprocess.Popen([sys.executable, str(ROOT / "tests" / "peers" / "hostile_s3.py")],
-                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-        self.url = f"http://127.0.0.1:{json.loads(self.process.stdout.readline())['port']}"
-        self.s3 = boto3.client("s3", endpoint_url=self.url, region_name=self.region, aws_access_key_id=self.own_key,
-                               aws_secret_access_key=self.own_secret,
-                               config=botocore.config.Config(s3={"addressing_style": "path"}))
-
-    def script(self, steps):
-        urllib.request.urlopen(urllib.request.Request(self.url + "/_script", json.dumps(steps).encode(), method="POST")).read()
-
-    def left(self):
-        return json.loads(urllib.request.urlopen(self.url + "/_log").read())["left"]
-
-    def stop(self):
-        self.process.stdin.close()
-        self.process.wait(300)
-        self.process.stdout.close()
 
 
 @pytest.fixture()

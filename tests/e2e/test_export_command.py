@@ -10,7 +10,8 @@ import threading
 
 import pytest
 
-from fhirlake import BIN, run
+from fhirlake import BIN, ROLE, Server, patient, run, wait
+from s3_peer import Hostile, roles_file
 
 pytestmark = pytest.mark.sanitize
 
@@ -136,34 +137,54 @@ def test_export_on_a_terminal_draws_a_bar(server, world):
     assert b"[" + b"#" * 30 + b"] COMPLETED" in text and text.endswith(b"\r\x1b[K")
 
 
-def test_interrupted_the_job_goes_on(server, world):
-    before = [server.start_export(world, "s3://output/before") for _ in range(3)]  # they make it wait
+@pytest.fixture
+def held(tmp_path):
+    """A server with a data store, whose exports wait for the peer, and a call that lets them on."""
+    peer = Hostile()
+    roles = roles_file(tmp_path, {"arn": ROLE, "allow": ["s3://bucket/*"],
+                                  "credentials": {"accessKeyId": "a", "secretAccessKey": "b"}})
+    try:
+        with Server(None, "--s3-endpoint", peer.url, "--roles", roles) as server:
+            store = server.create_store()
+            assert server.fhir(store).put("Patient/one", patient("one")).status == 201
+            peer.ask("/_hold", {"path": "FHIR_EXPORT"})
+            yield server, store, lambda: peer.ask("/_hold", {})
+            peer.ask("/_hold", {})
+    finally:
+        peer.stop()
+
+
+def test_interrupted_the_job_goes_on(held):
+    server, store, let_on = held
     process = subprocess.Popen(
-        [str(BIN), "export", "--endpoint", server.url, "--datastore", world, "--output", "s3://output/int",
+        [str(BIN), "export", "--endpoint", server.url, "--datastore", store, "--output", "s3://bucket/int", "--role", ROLE,
          "--credentials", str(server.data / "credentials")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     job = re.match(r"job ([0-9a-f]{32})", process.stderr.readline())[1]
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
-    if process.returncode == 130:  # else it was faster than the signal
-        assert out == "" and "the job goes on" in err and f"--follow {job}" in err and f"--cancel {job}" in err
-    else:
-        assert process.returncode == 0
-    for id in [*before, job]:
-        assert server.wait_export(world, id)["JobStatus"] == "COMPLETED"
-    followed = export(server, "--datastore", world, "--follow", job)
+    assert process.returncode == 130
+    assert out == "" and "the job goes on" in err and f"--follow {job}" in err and f"--cancel {job}" in err
+    let_on()
+    assert server.wait_export(store, job)["JobStatus"] == "COMPLETED"
+    followed = export(server, "--datastore", store, "--follow", job)
     assert followed.returncode == 0 and "resources" in followed.stdout
-    refused = export(server, "--datastore", world, "--cancel", job)
+    refused = export(server, "--datastore", store, "--cancel", job)
     assert refused.returncode == 1 and "ended" in refused.stderr
 
 
-def test_cancel(server, world):
-    jobs = [server.start_export(world, "s3://output/cancel") for _ in range(6)]
-    got = export(server, "--datastore", world, "--cancel", jobs[-1])
-    assert got.returncode == 0 and got.stdout == f"job {jobs[-1]} is being cancelled\n", got.stderr
-    followed = export(server, "--datastore", world, "--follow", jobs[-1])
-    assert followed.returncode == 3 and "CANCEL_COMPLETED" in followed.stderr
-    for job in jobs[:-1]:
-        assert server.wait_export(world, job)["JobStatus"] == "COMPLETED"
+def test_cancel(held):
+    server, store, let_on = held
+    runs, waits, last = [server.start_export(store, "s3://bucket/cancel") for _ in range(3)]
+    wait(lambda: server.client().describe_fhir_export_job(DatastoreId=store, JobId=runs)["ExportJobProperties"]["JobStatus"],
+         {"IN_PROGRESS"})
+    for job in (waits, runs):
+        got = export(server, "--datastore", store, "--cancel", job)
+        assert got.returncode == 0 and got.stdout == f"job {job} is being cancelled\n", got.stderr
+    let_on()
+    for job in (waits, runs):
+        followed = export(server, "--datastore", store, "--follow", job)
+        assert followed.returncode == 3 and "CANCEL_COMPLETED" in followed.stderr
+    assert server.wait_export(store, last)["JobStatus"] == "COMPLETED"
 
 
 def test_an_answer_whose_head_does_not_end_is_none():

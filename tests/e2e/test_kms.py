@@ -4,14 +4,12 @@ import json
 import os
 import socket
 import subprocess
-import sys
-import urllib.request
 
 import pytest
 from botocore.exceptions import ClientError
 
-from fhirlake import BIN, ROLE, ROOT, Server, ask_control, patient
-from s3_peer import ACCOUNT, Peer
+from fhirlake import BIN, ROLE, Server, ask_control, patient
+from s3_peer import ACCOUNT, Hostile, Peer
 
 pytestmark = pytest.mark.once
 
@@ -31,31 +29,16 @@ def server(peer):
         yield s
 
 
-class StandIn:
+class StandIn(Hostile):
     """A KMS that does as it is told."""
 
-    def __init__(self):
-        self.process = subprocess.Popen([sys.executable, str(ROOT / "tests" / "peers" / "hostile_s3.py")],
-                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        self.url = f"http://127.0.0.1:{json.loads(self.process.stdout.readline())['port']}"
-
-    def control(self, path, body=None):
-        data = None if body is None else json.dumps(body).encode()
-        with urllib.request.urlopen(urllib.request.Request(self.url + path, data=data)) as answer:
-            return json.loads(answer.read())
-
     def keys(self, **states):
-        self.control("/_kms", states)
-        self.control("/_script", [])
+        self.ask("/_kms", states)
+        self.ask("/_script", [])
 
     def asked(self):
         """Without what a server asks in its own time: whether data stores that are open may stay so."""
-        return [r for r in self.control("/_log")["log"] if r["headers"].get("x-amz-target") != "TrentService.Decrypt"]
-
-    def stop(self):
-        self.process.stdin.close()
-        self.process.wait(30)
-        self.process.stdout.close()
+        return [r for r in self.ask("/_log")["log"] if r["headers"].get("x-amz-target") != "TrentService.Decrypt"]
 
 
 @pytest.fixture(scope="module")
@@ -177,11 +160,11 @@ def test_a_client_token_gives_its_job_whatever_became_of_the_key(kms, near):
 def test_a_kms_that_does_not_answer_is_a_failed_dependency_and_no_yes(kms, near, steps):
     kms.keys(good="Enabled")
     store = near.create_store()
-    kms.control("/_script", steps)
+    kms.ask("/_script", steps)
     name, text = refused(near.start_export, store, "s3://out/fault", key=KEY_ARN + "good")
     assert name == "FailedDependencyException" and "KMS cannot be asked" in text, text
     assert "SECRET" not in text and "html" not in text
-    assert kms.control("/_log")["left"] == 0
+    assert kms.ask("/_log")["left"] == 0
     assert_no_jobs(near, store)
 
 
@@ -274,7 +257,7 @@ def test_a_data_store_under_a_customers_key_is_made_when_the_key_is_good(apart):
     kms.keys(good="Disabled")
     again = client.create_fhir_datastore(DatastoreTypeVersion="R4", SseConfiguration=under(KEY_ARN + "good"), ClientToken="cmk")
     assert again["DatastoreId"] == store and kms.asked() == []
-    kms.control("/_script", [{"do": "answer", "status": 500, "body": "{}"}] * 3)
+    kms.ask("/_script", [{"do": "answer", "status": 500, "body": "{}"}] * 3)
     assert refused(client.create_fhir_datastore, DatastoreTypeVersion="R4", SseConfiguration=under(KEY_ARN + "good"))[0] \
         == "FailedDependencyException"
 

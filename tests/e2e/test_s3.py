@@ -6,23 +6,18 @@ import ipaddress
 import json
 import socket
 import ssl
-import subprocess
-import sys
 import threading
-import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-import boto3
-import botocore.config
 import pytest
 from botocore.exceptions import ClientError
 from cryptography import x509
 
 import postgres
-from fhirlake import (KEY, ROLE, ROOT, Server, assert_same_resources, exact, patient, read_ndjson, run,
+from fhirlake import (KEY, ROLE, Server, assert_same_resources, exact, patient, read_ndjson, run,
                       wait, wait_job, without_version)
 from pki import Authority
-from s3_peer import ACCOUNT, Peer
+from s3_peer import ACCOUNT, Hostile, Peer, roles_file
 
 pytestmark = pytest.mark.once
 
@@ -184,39 +179,10 @@ def test_objects_are_looked_at_by_lists_and_one_by_one_where_a_list_leaves_them_
 
 # ---- over TLS ----
 
-class Hostile:
-    """tests/peers/hostile_s3.py, which reads bodies with a checksum behind them by itself, and verifies it."""
-
-    def __init__(self):
-        self.process = subprocess.Popen([sys.executable, str(ROOT / "tests" / "peers" / "hostile_s3.py")],
-                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-        says = json.loads(self.process.stdout.readline())
-        self.control = f"http://127.0.0.1:{says['port']}"
-        self.ca = says.get("ca")
-        if self.ca is None:
-            self.stop()
-            pytest.skip("no openssl to make a certificate with")
-        self.url = f"https://127.0.0.1:{says['tls_port']}"
-
-    def stop(self):
-        self.process.stdin.close()
-        self.process.wait(30)
-        self.process.stdout.close()
-
-    def ask(self, path, body=None):
-        data = None if body is None else json.dumps(body).encode()
-        return json.loads(urllib.request.urlopen(self.control + path, data, 30).read())
-
-    def parts(self):
-        """What came as parts since the last script: (framed?, bytes on the wire)."""
-        return [("x-amz-trailer" in one["headers"], one["length"]) for one in self.ask("/_log")["log"]
-                if "partNumber=" in one["query"]]
-
-    def get(self, bucket, key):
-        keys = {"aws_access_key_id": "a", "aws_secret_access_key": "b"}
-        s3 = boto3.client("s3", endpoint_url=self.control, region_name="us-east-1", **keys,
-                          config=botocore.config.Config(s3={"addressing_style": "path"}))
-        return s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+def parts_of(hostile):
+    """What came as parts since the last script: (framed?, bytes on the wire)."""
+    return [("x-amz-trailer" in one["headers"], one["length"]) for one in hostile.ask("/_log")["log"]
+            if "partNumber=" in one["query"]]
 
 
 @pytest.fixture
@@ -224,6 +190,13 @@ def hostile():
     h = Hostile()
     yield h
     h.stop()
+
+
+@pytest.fixture
+def over_tls(hostile):
+    if hostile.tls_url is None:
+        pytest.skip("no openssl to make a certificate with")
+    return hostile
 
 
 LARGE = 9 << 20  # bytes of a resource that no object of a PUT holds: it goes out in parts
@@ -235,7 +208,7 @@ def large_binary():
 
 
 @pytest.mark.parametrize("refuses", [False, True])
-def test_parts_over_tls_are_followed_by_their_checksum_or_signed_where_that_is_refused(hostile, tmp_path, refuses):
+def test_parts_over_tls_are_followed_by_their_checksum_or_signed_where_that_is_refused(over_tls, tmp_path, refuses):
     roles = roles_file(tmp_path, {"arn": ROLE, "allow": ["s3://bucket/*"],
                                   "credentials": {"accessKeyId": "a", "secretAccessKey": "b"}})
     line = large_binary()
@@ -244,20 +217,20 @@ def test_parts_over_tls_are_followed_by_their_checksum_or_signed_where_that_is_r
         plain.put_object("s3://input/l/b.ndjson", line.encode() + b"\n")
         done = plain.import_all(store, "s3://input/l/", output_uri="s3://output/l")
         assert done["JobStatus"] == "COMPLETED", done
-    with Server(tmp_path / "data", "--s3-endpoint", hostile.url, "--roles", roles,
-                env={"SSL_CERT_FILE": hostile.ca}) as server:
-        hostile.ask("/_script", [])
+    with Server(tmp_path / "data", "--s3-endpoint", over_tls.tls_url, "--roles", roles,
+                env={"SSL_CERT_FILE": over_tls.ca}) as server:
+        over_tls.ask("/_script", [])
         if refuses:  # whatever comes: before the parts are the check of the place and the upload's begin, and a mark for other nodes
             before = 4 if postgres.ON else 3
-            hostile.ask("/_script", [{"do": "ok"}] * before + [{"do": "fail", "status": 501, "code": "NotImplemented"}])
+            over_tls.ask("/_script", [{"do": "ok"}] * before + [{"do": "fail", "status": 501, "code": "NotImplemented"}])
         done = server.export_all(store, "s3://bucket/x")
         assert done["JobStatus"] == "COMPLETED", done
         folder = done["OutputDataConfig"]["S3Configuration"]["S3Uri"].removeprefix("s3://bucket/")
-        parts = hostile.parts()
+        parts = parts_of(over_tls)
         told = server.log_text().count("s3_signed_after_all")
-        manifest = json.loads(hostile.get("bucket", folder + "manifest.json"))
+        manifest = json.loads(over_tls.get(folder + "manifest.json"))
         (item,) = manifest["output"]
-        data = hostile.get("bucket", item["url"].removeprefix("s3://bucket/"))
+        data = over_tls.get(item["url"].removeprefix("s3://bucket/"))
     assert hashlib.sha256(data).hexdigest() == item["sha256"] and len(data) == item["bytes"] > LARGE
     assert json.loads(data)["data"] == json.loads(line)["data"]
     framed = [one for one, _ in parts]
@@ -265,12 +238,12 @@ def test_parts_over_tls_are_followed_by_their_checksum_or_signed_where_that_is_r
     assert told == (1 if refuses else 0)
 
 
-def test_an_export_over_tls_is_the_one_over_plain_http(peer, hostile):
+def test_an_export_over_tls_is_the_one_over_plain_http(peer, over_tls):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(hostile.ca, hostile.ca.replace("cert.pem", "key.pem"))
+    context.load_cert_chain(over_tls.ca, over_tls.ca.replace("cert.pem", "key.pem"))
     proxy = Proxy(peer.port, context)
     try:
-        with Server(None, *peer.options(proxy.url), env={**peer.env(), "SSL_CERT_FILE": hostile.ca}) as server:
+        with Server(None, *peer.options(proxy.url), env={**peer.env(), "SSL_CERT_FILE": over_tls.ca}) as server:
             store = filled(server, peer, "tls", 300)
             done = server.export_all(store, uri(peer, "tls"), role=peer.role, key=peer.kms_key)
             assert done["JobStatus"] == "COMPLETED", done
@@ -283,7 +256,7 @@ def test_an_export_over_tls_is_the_one_over_plain_http(peer, hostile):
 def on_hostile(hostile, tmp_path):
     roles = roles_file(tmp_path, {"arn": ROLE, "allow": ["s3://bucket/*"],
                                   "credentials": {"accessKeyId": "a", "secretAccessKey": "b"}})
-    return Server(tmp_path / "data", "--s3-endpoint", hostile.url, "--roles", roles, env={"SSL_CERT_FILE": hostile.ca})
+    return Server(tmp_path / "data", "--s3-endpoint", hostile.url, "--roles", roles)
 
 
 @pytest.mark.parametrize("kind", ["export", "import"])
@@ -659,13 +632,6 @@ def test_what_s3_says_at_the_start_of_a_job_is_told_by_whose_fault_it_is(peer, p
 
 
 # ---- the roles file ----
-
-def roles_file(tmp_path, *roles):
-    path = tmp_path / "roles.json"
-    path.write_text(json.dumps({"roles": list(roles)}))
-    path.chmod(0o600)
-    return str(path)
-
 
 def test_roles_file_with_credentials_for_the_endpoint(peer, tmp_path):
     keys = {"accessKeyId": peer.own_key, "secretAccessKey": peer.own_secret}

@@ -27,6 +27,8 @@ uses up one of them:
 Of all copies: POST /_copies takes {"status": 403, "code": "AccessDenied"}, as which they fail, or {"spoil": true}: they
 have more bytes than they should, as their digest says, or {"seconds": 1}, so long they take, whether anybody waits for them or not; and GET /_copies says how many were "begun" since, and "ended".
 
+POST /_hold takes {"path": "x"}: requests whose path has it wait until another {"path": ..} or {} is told.
+
 Requests with an X-Amz-Target are KMS's. Its keys are what POST /_kms gave last: {"name": "Enabled"}, or Disabled,
 PendingDeletion, Signing (a key of another kind), Denied, DescribeOnly (no data keys for anybody); "access": {"name": [access
 keys that may use it]} beside them. Unlike moto it enforces all of it.
@@ -52,7 +54,8 @@ import urllib.parse
 import xml.sax.saxutils
 
 LOCK = threading.Lock()
-STATE = {"script": [], "log": [], "objects": {}, "uploads": {}, "sts": 0, "sts_ttl": 3600, "kms": {},
+LET_ON = threading.Condition(LOCK)
+STATE = {"script": [], "hold": {}, "log": [], "objects": {}, "uploads": {}, "sts": 0, "sts_ttl": 3600, "kms": {},
          "copies": {"begun": 0, "ended": 0}}
 
 
@@ -138,7 +141,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         url = urllib.parse.urlsplit(self.path)
         query = dict(urllib.parse.parse_qsl(url.query, keep_blank_values=True))
         path = urllib.parse.unquote(url.path)
-        control = path in ("/_script", "/_log", "/_sts_ttl", "/_kms", "/_copies")
+        control = path in ("/_script", "/_log", "/_sts_ttl", "/_kms", "/_copies", "/_hold")
         step = {"do": "ok"}
         if not control:
             with LOCK:
@@ -154,6 +157,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if control:
             return self.control(path, body)
         self.record(url, body)
+        with LET_ON:
+            LET_ON.wait_for(lambda: STATE["hold"].get("path", "\0") not in path)
         if step["do"] == "stall":
             time.sleep(step["seconds"])
             return self.drop()
@@ -202,6 +207,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 answer = "{}"
             elif path == "/_sts_ttl":
                 STATE["sts_ttl"] = json.loads(body)
+                answer = "{}"
+            elif path == "/_hold":
+                STATE["hold"] = json.loads(body)
+                LET_ON.notify_all()
                 answer = "{}"
             elif path == "/_kms":
                 STATE["kms"] = json.loads(body)
