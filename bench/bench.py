@@ -549,7 +549,18 @@ class Bench:
                     raws.append(float(re.search(r"raw libcurl PUT +([0-9]+) MB/s", both).group(1)))
             return exports, ours, raws, (memory_kib(pid, "VmHWM") - idle) / 1024
 
+    def connections(self):
+        """With the system's authorities, and the peer's own behind them."""
+        files = self.certificate()
+        authorities = self.work / "authorities.pem"
+        authorities.write_text(pathlib.Path("/etc/ssl/certs/ca-certificates.crt").read_text() + pathlib.Path(files[0]).read_text())
+        with self.blackhole("0", *files) as options:
+            for _ in range(self.args.runs):
+                print("    " + subprocess.run([BIN / "bench" / "bench_connect", options[1] + "/bucket", authorities], check=True,
+                                              capture_output=True, text=True).stdout.strip())
+
     def s3(self):
+        self.connections()
         self.rest(self.filled())
         pace, connections = 50, 8
         for tls, by in ((False, "by plain HTTP"), (True, "over TLS")):

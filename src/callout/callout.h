@@ -32,6 +32,12 @@ typedef bool (*callout_may_fn)(void *ctx, const struct sockaddr *to);
 /* Sets options of libcurl's, which curl_easy_reset() takes away: of the header function, and those
  * of sockets. A new exchange begins. may: NULL: to any address. */
 void callout_arm(struct callout *callout, CURL *easy, callout_may_fn may, void *ctx);
+/* Whom a TLS peer has to be known by: the authorities of a PEM file, or the system's where ca_file
+ * is NULL. Sets options of libcurl's, as callout_arm(). A file that is replaced counts from the
+ * next connection on. With one that cannot be read a connection ends with
+ * CURLE_SSL_CACERT_BADFILE. */
+void callout_trust(CURL *easy, const char *ca_file);
+
 /* The exchange was ended because its heads were too long. */
 bool callout_head_is_too_long(const struct callout *callout);
 

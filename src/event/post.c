@@ -92,8 +92,7 @@ struct event_post *event_post_new(const char *url, sv token, uint64_t timeout_ms
     SET(CURLOPT_WRITEFUNCTION, drop);
     if (strncmp(url, "http:", 5) == 0)
         SET(CURLOPT_NOPROXY, "*");
-    if (ca && ca[0])
-        SET(CURLOPT_CAINFO, ca);
+    callout_trust(post->easy, ca && ca[0] ? ca : NULL);
     return post;
 }
 

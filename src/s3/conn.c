@@ -188,8 +188,7 @@ void s3_conn_start(struct s3_conn *conn, const struct s3_wire *w)
     SET(CURLOPT_WRITEFUNCTION, on_receive);
     SET(CURLOPT_WRITEDATA, conn);
     SET(CURLOPT_BUFFERSIZE, w->stream ? 262144L : 16384L);
-    if (client->ca_file)
-        SET(CURLOPT_CAINFO, client->ca_file);
+    callout_trust(conn->easy, client->ca_file);
     if (client->loopback)
         SET(CURLOPT_NOPROXY, "*");
     callout_arm(conn->callout, conn->easy, on_socket, conn);

@@ -26,15 +26,12 @@
 
 #define COPIES_FIRST 8u /* connections */
 #define COPIES_MOST  32u
-#define COPIES_GROW  4u /* answers for one connection more */
-/* The same where it is encrypted: libcurl reads all certificates for each connection, which takes
- * the processor as long as a hundred copies do. */
-#define COPIES_GROW_TLS 32u
-#define LONG_US         5000u /* a peer that takes so long takes long */
-#define REST_PART       3u    /* of what an answer takes */
-#define REST_MOST_MS    400u
-#define LOOK_MS         400u /* at all of them: stalls, a cancel */
-#define BEGINS_MS       10u  /* the same, while one is not connected yet */
+#define COPIES_GROW  4u    /* answers for one connection more */
+#define LONG_US      5000u /* a peer that takes so long takes long */
+#define REST_PART    3u    /* of what an answer takes */
+#define REST_MOST_MS 400u
+#define LOOK_MS      400u /* at all of them: stalls, a cancel */
+#define BEGINS_MS    10u  /* the same, while one is not connected yet */
 
 struct flight {
     enum { FLIGHT_FREE, FLIGHT_ASKED, FLIGHT_PAUSED } state;
@@ -166,8 +163,7 @@ static void count(struct s3_copies *x, uint64_t took_us)
         x->first_us = x->n_answers == COPIES_FIRST ? x->takes_us : 0;
         return;
     }
-    const unsigned enough = x->client->tls ? COPIES_GROW_TLS : COPIES_GROW;
-    if (x->n_answers < enough || x->most == COPIES_MOST || x->takes_us < LONG_US ||
+    if (x->n_answers < COPIES_GROW || x->most == COPIES_MOST || x->takes_us < LONG_US ||
         x->takes_us > x->first_us + x->first_us / 4)
         return;
     x->n_answers = 0;

@@ -175,8 +175,7 @@ static void set_up(struct fetcher *f, CURL *easy, const struct fetch_request *re
     SET(CURLOPT_HTTPHEADER, headers);
     if (f->plain)
         SET(CURLOPT_NOPROXY, "*");
-    if (ca && ca[0])
-        SET(CURLOPT_CAINFO, ca);
+    callout_trust(easy, ca && ca[0] ? ca : NULL);
     if (req->body.ptr) {
         SET(CURLOPT_POST, 1L);
         SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)req->body.len);
