@@ -8,10 +8,8 @@
  *   FREE --ask--> ASKED --(an answer that is final)--> FREE
  *                 ASKED --(a failure that may pass)--> PAUSED --> ASKED
  *
- * It begins with few connections. Where answers take long, more are made, one for some answers, as
- * long as answers do not take longer by that: so a peer far away has many, and one that is busy, or
- * that answers at once, has no more than it can use. One that says that it is too much has half as
- * many, until it is found out anew.
+ * How many connections there are is pace.c's to say. What waits for its next attempt has its place
+ * among them kept, and is asked for again when there is room.
  *
  * An endpoint may take no copies at all, or none of this role. So until the first copy has come
  * about, no more are asked for than go out together at first; when all of these are refused, for
@@ -24,11 +22,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#define COPIES_FIRST 8u /* connections */
-#define COPIES_MOST  32u
-#define COPIES_GROW  4u    /* answers for one connection more */
-#define LONG_US      5000u /* a peer that takes so long takes long */
-#define REST_PART    3u    /* of what an answer takes */
+#define REST_PART    3u /* of what an answer takes */
 #define REST_MOST_MS 400u
 #define LOOK_MS      400u /* at all of them: stalls, a cancel */
 #define BEGINS_MS    10u  /* the same, while one is not connected yet */
@@ -48,11 +42,10 @@ struct flight {
 struct s3_copies {
     struct s3_client *client;
     s3_copied_fn done;
-    struct flight flights[COPIES_MOST];
-    unsigned n, most;
-    unsigned n_answers; /* since there was a connection more */
-    uint64_t takes_us;  /* an answer, on the mean of the last ones */
-    uint64_t first_us;  /* the same of the first ones; 0: they are not there yet */
+    struct flight flights[S3_PACE_MOST];
+    struct s3_pace pace;
+    unsigned n;         /* under way, those that pause among them */
+    unsigned n_asked;   /* of them, without those */
     bool found;         /* the last turn found answers */
     bool shrunk;        /* in this turn */
     bool any;           /* a copy has come about */
@@ -68,7 +61,7 @@ struct s3_copies *s3_copies_new(struct s3_client *client, s3_copied_fn done)
         abort();
     x->client = client;
     x->done = done;
-    x->most = COPIES_FIRST;
+    s3_pace_init(&x->pace);
     x->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     return x;
 }
@@ -90,12 +83,12 @@ unsigned s3_copies_under_way(const struct s3_copies *x)
 
 static bool gives_up(const struct s3_copies *x)
 {
-    return x->n_refused >= COPIES_FIRST;
+    return x->n_refused >= S3_PACE_FIRST;
 }
 
 bool s3_copies_has_room(const struct s3_copies *x)
 {
-    return gives_up(x) || (x->n < x->most && (x->any || x->n + x->n_refused < COPIES_FIRST));
+    return gives_up(x) || (x->n < x->pace.most && (x->any || x->n + x->n_refused < S3_PACE_FIRST));
 }
 
 void s3_copies_wake(struct s3_copies *x)
@@ -143,6 +136,7 @@ static void begin(struct s3_copies *x, struct flight *f)
         return;
     }
     f->state = FLIGHT_ASKED;
+    x->n_asked++;
     /* its head goes out, or it connects */
     f->ready = true;
 }
@@ -154,30 +148,12 @@ static void stop(struct flight *f)
     f->headers = NULL;
 }
 
-static void count(struct s3_copies *x, uint64_t took_us)
-{
-    x->takes_us = x->takes_us ? (x->takes_us * 7 + took_us) / 8 : took_us;
-    x->found = true;
-    x->n_answers++;
-    if (x->first_us == 0) {
-        x->first_us = x->n_answers == COPIES_FIRST ? x->takes_us : 0;
-        return;
-    }
-    if (x->n_answers < COPIES_GROW || x->most == COPIES_MOST || x->takes_us < LONG_US ||
-        x->takes_us > x->first_us + x->first_us / 4)
-        return;
-    x->n_answers = 0;
-    x->most++;
-}
-
 /* The peer has said that it is too much, of some of them at once. */
 static void shrink(struct s3_copies *x)
 {
-    if (x->shrunk)
-        return;
+    if (!x->shrunk)
+        s3_pace_too_much(&x->pace);
     x->shrunk = true;
-    x->most = x->most / 2 > COPIES_FIRST ? x->most / 2 : COPIES_FIRST;
-    x->n_answers = 0;
 }
 
 static void look(struct s3_copies *x, struct flight *f)
@@ -197,8 +173,10 @@ static void look(struct s3_copies *x, struct flight *f)
     f->at.last.retry &= status != 501;
     const uint64_t now_us = clock_mono_us();
     stop(f);
+    x->n_asked--;
     if (took) {
-        count(x, now_us - f->asked_us);
+        s3_pace_answer(&x->pace, now_us - f->asked_us);
+        x->found = true;
         end(x, f, ERR_OK, NULL);
         return;
     }
@@ -243,21 +221,27 @@ void s3_copies_ask(struct s3_copies *x, const struct s3_copy *copy, void *ctx)
 /* Until somebody calls, at most so long. */
 static void rest(struct s3_copies *x)
 {
-    const uint64_t ms = x->takes_us / REST_PART / 1000;
+    const uint64_t ms = x->pace.takes_us / REST_PART / 1000;
     struct pollfd fd = { x->wake_fd, POLLIN, 0 };
-    if (x->found && ms && x->takes_us >= LONG_US)
+    if (x->found && ms && s3_pace_takes_long(&x->pace))
         (void)poll(&fd, 1, ms < REST_MOST_MS ? (int)ms : (int)REST_MOST_MS);
+}
+
+/* Is there room for one that pauses? Else an answer makes some. */
+static bool may_ask(const struct s3_copies *x)
+{
+    return x->n_asked < x->pace.most;
 }
 
 /* For how long to wait for peers at most. */
 static int patience(const struct s3_copies *x, uint64_t now_us)
 {
     uint64_t ms = LOOK_MS;
-    for (const struct flight *f = x->flights; f < x->flights + COPIES_MOST; f++) {
+    for (const struct flight *f = x->flights; f < x->flights + S3_PACE_MOST; f++) {
         uint64_t of = LOOK_MS;
         if (f->state == FLIGHT_ASKED && !s3_conn_has_asked(f->conn))
             of = BEGINS_MS;
-        else if (f->state == FLIGHT_PAUSED)
+        else if (f->state == FLIGHT_PAUSED && may_ask(x))
             of = f->until_us > now_us ? (f->until_us - now_us) / 1000 + 1 : 0;
         ms = of < ms ? of : ms;
     }
@@ -267,12 +251,12 @@ static int patience(const struct s3_copies *x, uint64_t now_us)
 /* Who has heard of his peer is ready. */
 static void wait_for_peers(struct s3_copies *x)
 {
-    struct pollfd fds[COPIES_MOST * 2 + 1];
-    struct flight *of[COPIES_MOST * 2 + 1];
+    struct pollfd fds[S3_PACE_MOST * 2 + 1];
+    struct flight *of[S3_PACE_MOST * 2 + 1];
     unsigned n = 1;
     uint64_t drop;
     fds[0] = (struct pollfd){ x->wake_fd, POLLIN, 0 };
-    for (struct flight *f = x->flights; f < x->flights + COPIES_MOST; f++) {
+    for (struct flight *f = x->flights; f < x->flights + S3_PACE_MOST; f++) {
         if (f->state != FLIGHT_ASKED)
             continue;
         const unsigned more = s3_conn_sockets(f->conn, fds + n, 2);
@@ -296,11 +280,11 @@ void s3_copies_turn(struct s3_copies *x)
     const bool cancelled = s3_client_cancelled(x->client);
     x->found = x->shrunk = false;
     x->looked_us = all ? now_us : x->looked_us;
-    for (struct flight *f = x->flights; f < x->flights + COPIES_MOST; f++) {
+    for (struct flight *f = x->flights; f < x->flights + S3_PACE_MOST; f++) {
         struct err e;
         if (f->state == FLIGHT_PAUSED && cancelled)
             end(x, f, ERR(&e, ERR_CANCELLED, "cancelled"), &e);
-        else if (f->state == FLIGHT_PAUSED && f->until_us <= now_us)
+        else if (f->state == FLIGHT_PAUSED && f->until_us <= now_us && may_ask(x))
             begin(x, f);
         if (f->state == FLIGHT_ASKED &&
             (f->ready || all || cancelled || !s3_conn_has_asked(f->conn)))

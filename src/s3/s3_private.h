@@ -7,7 +7,8 @@
  *   fault.c    what an answer that is no success means
  *   xml.c      answers, by expat, with limits
  *   object.c copy.c list.c reader.c upload.c sts.c json.c   the calls of s3.h
- *   copies.c   many copies under way, driven by one thread */
+ *   copies.c   many copies under way, driven by one thread
+ *   pace.c     how many of them */
 #pragma once
 #include "callout/callout.h"
 #include "codec/hash.h"
@@ -167,6 +168,20 @@ sv s3_conn_header(const struct s3_conn *conn, const char *name); /* borrowed unt
 size_t s3_conn_drain(struct s3_conn *conn, void *dst, size_t cap);
 /* A consumer that was away for long is no stalled peer. */
 void s3_conn_touch(struct s3_conn *conn);
+
+/* ---- pace.c ---- */
+#define S3_PACE_FIRST 8u
+#define S3_PACE_MOST  32u
+struct s3_pace {
+    unsigned most;      /* at a time; the rest is pace.c's own, but may be read */
+    unsigned n_answers; /* since there was one more */
+    uint64_t takes_us;  /* an answer, on the mean of the last ones; 0: there was none */
+    uint64_t first_us;  /* the same of the first ones; 0: they are not there yet */
+};
+void s3_pace_init(struct s3_pace *p);
+void s3_pace_answer(struct s3_pace *p, uint64_t took_us); /* from when its request went out */
+void s3_pace_too_much(struct s3_pace *p);                 /* as the peer says */
+bool s3_pace_takes_long(const struct s3_pace *p);         /* its answers do */
 
 /* ---- fault.c ---- */
 struct s3_fault {
