@@ -2,6 +2,7 @@
 import http.client
 import json
 import threading
+import time
 import urllib.parse
 
 import botocore.auth
@@ -239,6 +240,7 @@ def test_of_those_who_write_what_one_date_covers_one_does(fhir, path):
     for turn in range(5):
         fhir.put("Patient/p", numbered("p", id="p", multipleBirthInteger=turn))
         since = fhir.get("Patient/p").json["meta"]["lastUpdated"]
+        time.sleep(0.002)  # a date covers all of its millisecond: what is written now is of a later one
         seen, together = [], threading.Barrier(8)
 
         def write(i):

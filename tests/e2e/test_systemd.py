@@ -84,7 +84,13 @@ def stop_threads(process, name):
 
     libc = ctypes.CDLL(None, use_errno=True)
     libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
-    threads = [int(t.name) for t in pathlib.Path(f"/proc/{process.pid}/task").iterdir() if (t / "comm").read_text().startswith(name)]
+    def is_called(thread):
+        try:
+            return (thread / "comm").read_text().startswith(name)
+        except OSError:  # one that has ended meanwhile
+            return False
+
+    threads = [int(t.name) for t in pathlib.Path(f"/proc/{process.pid}/task").iterdir() if is_called(t)]
     assert threads
     for thread in threads:
         ptrace(PTRACE_SEIZE, thread)

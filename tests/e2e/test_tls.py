@@ -10,6 +10,7 @@ import socket
 import ssl
 import subprocess
 import threading
+import time
 import urllib.error
 import urllib.request
 
@@ -241,12 +242,13 @@ def test_failed_handshakes_are_counted_in_few_lines(authority):
         return re.findall(r"tls_handshake failed=(\d+) peer=127.0.0.1 why=(.*)", server.log_text())
 
     with tls_server(authority) as server:
+        began = time.monotonic()
         for _ in range(40):
             with socket.create_connection(address(server), timeout=60) as s:
                 s.sendall(b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00")  # a ClientHello of one byte
                 read_all(s)
         wait(lambda: sum(int(n) for n, _ in lines(server)), {40})
-        assert len(lines(server)) < 20
+        assert len(lines(server)) <= 2 + time.monotonic() - began  # one a second, however long it takes
         # who knocks and goes, and who shakes hands and goes, has not failed
         socket.create_connection(address(server)).close()
         dial(server).close()
