@@ -1,10 +1,10 @@
 """Search as a client meets it: what is ignored and what is refused, hostile queries, pages while others write."""
 import http.client
 import json
+import os
 import random
 import re
 import threading
-import time
 import urllib.parse
 
 import pytest
@@ -45,6 +45,7 @@ def open_door():
         f = s.fhir(s.create_store(client=s.client("any", "any")), signed=False)
         for i in range(3):
             put(f, "Patient", f"p{i}", name=[{"family": f"F{i}"}])
+        f.process = s.process
         yield f
 
 
@@ -231,11 +232,17 @@ def hostile():
     yield "a query longer than requests may be", "Patient?family=" + "x" * 200000, None
 
 
+def worked(process):
+    """Seconds of a processor that it has taken: these are its own, whatever else the machine does."""
+    with open(f"/proc/{process.pid}/stat") as f:
+        return sum(int(n) for n in f.read().rpartition(")")[2].split()[11:13]) / os.sysconf("SC_CLK_TCK")
+
+
 @pytest.mark.parametrize("what,path,status", list(hostile()), ids=[h[0] for h in hostile()])
 def test_hostile_queries_meet_limits(open_door, what, path, status):
-    start = time.monotonic()
+    start = worked(open_door.process)
     got, body = raw(open_door, path)
-    assert time.monotonic() - start < (30 if SANITIZED else 10)
+    assert worked(open_door.process) - start < (30 if SANITIZED else 10)
     if status:
         assert got == status, (what, got, body[:300])
     assert got in (200, 400, 413, 414, 431), (what, got, body[:300])
