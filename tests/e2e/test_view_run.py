@@ -1,4 +1,5 @@
 """`$viewdefinition-run`: rows of a data store as of one commit, in each form, of what the caller may see; and what is refused."""
+import contextlib
 import csv
 import io
 import json
@@ -205,14 +206,16 @@ def test_a_run_ends_with_its_client(server, fhir):
     assert patient.status == 201, patient.body
     view = {"resource": "Patient", "select": [{"column": [{"name": "x", "path": "1.repeat($this + 1).count()"}]}]}
     impatient = server.fhir(fhir.base.split("/")[-2])
-    impatient.timeout = 0.3
 
     def ended():
         return [line for line in server.log_text().splitlines() if "op=viewdefinition-run" in line]
-    before = len(ended())
-    with pytest.raises(OSError):
-        impatient.post(RUN, asked(view, _since=patient.json["meta"]["lastUpdated"]))
-    wait(lambda: len(ended()) > before, (True,))
+    for impatient.timeout in (0.3, 0.1, 0.03, 0.01):  # a fast server may be done by then
+        before = len(ended())
+        with contextlib.suppress(OSError):
+            impatient.post(RUN, asked(view, _since=patient.json["meta"]["lastUpdated"]))
+        wait(lambda: len(ended()) > before, (True,))
+        if "error=cancelled" in ended()[before]:
+            break
     assert "error=cancelled" in ended()[before]
     assert fhir.delete(f"Patient/{patient.json['id']}").status in (200, 204)
 
