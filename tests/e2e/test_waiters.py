@@ -1,4 +1,5 @@
 """Waiting for an end as SDKs do it by default: asking once, and again only after a minute or two."""
+import concurrent.futures
 import contextlib
 import http.client
 import json
@@ -7,29 +8,46 @@ import threading
 import time
 
 import botocore.exceptions
+import botocore.waiter
 import pytest
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from fhirlake import FINAL, SANITIZED, Server, patient, wait
+from fhirlake import FINAL, Server, patient, wait
 
 pytestmark = [pytest.mark.sanitize, pytest.mark.threads]
-SLOW = ("--preload-patients", "3000" if SANITIZED else "30000")  # a creation that takes longer than anybody waits here
+SLOW = ("--preload-patients", "1000000")  # a creation that takes for ever
+HELD_S = 2  # a question is answered by then, with or without an end
 
 
-def once(client, name, **what):
-    """The waiter as it comes, but for the pause after the first question: there must be none."""
-    waiter = client.get_waiter(name)
-    assert waiter.config.delay >= 60, "the default"
-    waiter.config.max_attempts = 1
-    waiter.wait(**what)
+class Questions:
+    """Of a client: how long each took, and how often it was asked in vain."""
+
+    def __init__(self, client, monkeypatch):
+        self.took, self.vain = [], []
+        client.meta.events.register("before-send.*.*", self.begin)
+        client.meta.events.register("after-call.*.*", self.end)
+        # a waiter pauses behind an answer that is none: no less than whoever is to be held again
+        monkeypatch.setattr(botocore.waiter, "time", type("", (), {"sleep": self.pause}))
+
+    def begin(self, **_):
+        self.began = time.monotonic()
+
+    def end(self, **_):
+        self.took.append(time.monotonic() - self.began)
+
+    def pause(self, seconds):
+        assert seconds >= 60, "the default"
+        self.vain.append(self.took[-1])
+        time.sleep(6)
 
 
-def test_default_waiters_create_import_export_and_delete_within_ten_seconds(server, client):
-    """Three times over, so that a question which waited out its time instead of hearing the end would show."""
+def test_default_waiters_hear_every_end_at_the_first_question(server, client, monkeypatch):
+    """Three times over, so that a question which waited out its time instead of hearing the end would show. Whoever asks again does
+    so after a minute or two; on a machine that stands still for seconds he may have to."""
     server.put_object("s3://input/wait/p.ndjson", "\n".join(patient(i) for i in range(200)))
-    began = time.monotonic()
+    questions = Questions(client, monkeypatch)
     for _ in range(3):
         store = client.create_fhir_datastore(DatastoreTypeVersion="R4")["DatastoreId"]
         client.get_waiter("fhir_datastore_active").wait(DatastoreId=store)
@@ -39,25 +57,17 @@ def test_default_waiters_create_import_export_and_delete_within_ten_seconds(serv
         client.get_waiter("fhir_export_job_completed").wait(DatastoreId=store, JobId=job)
         client.delete_fhir_datastore(DatastoreId=store)
         client.get_waiter("fhir_datastore_deleted").wait(DatastoreId=store)
-    assert time.monotonic() - began < (60 if SANITIZED else 10)
+    assert all(seconds >= HELD_S * .9 for seconds in questions.vain), "it was not held"
+    assert len(questions.vain) <= 3, questions.vain
 
 
-def test_the_first_question_is_answered_by_the_end(server, client):
-    server.put_object("s3://input/once/p.ndjson", "\n".join(patient(i) for i in range(200)))
-    for _ in range(2):
-        store = client.create_fhir_datastore(DatastoreTypeVersion="R4")["DatastoreId"]
-        once(client, "fhir_datastore_active", DatastoreId=store)
-        once(client, "fhir_import_job_completed", DatastoreId=store, JobId=server.start_import(store, "s3://input/once/"))
-        once(client, "fhir_export_job_completed", DatastoreId=store, JobId=server.start_export(store))
-        client.delete_fhir_datastore(DatastoreId=store)
-        once(client, "fhir_datastore_deleted", DatastoreId=store)
-
-
-def test_a_failure_is_an_end_too(server, client):
+def test_a_failure_is_an_end_too(server, client, monkeypatch):
     store = server.create_store()
     server.put_object("s3://input/none/readme.txt", "no ndjson here")
+    questions = Questions(client, monkeypatch)
     with pytest.raises(botocore.exceptions.WaiterError, match="FAILED|failure"):
-        once(client, "fhir_import_job_completed", DatastoreId=store, JobId=server.start_import(store, "s3://input/none/"))
+        client.get_waiter("fhir_import_job_completed").wait(DatastoreId=store, JobId=server.start_import(store, "s3://input/none/"))
+    assert all(seconds >= HELD_S * .9 for seconds in questions.vain), "it was not held"
 
 
 @pytest.fixture(scope="module")
@@ -77,11 +87,14 @@ def test_what_takes_long_is_answered_as_it_is(slow):
     """The first question after a moment, the next ones at once: who asks ten times a second sees what goes on."""
     client = slow.client()
     assert status(slow, slow.creating, client) == "CREATING"
-    began = time.monotonic()
+    took = []
     for _ in range(50):
+        began = time.monotonic()
         assert status(slow, slow.creating, client) == "CREATING"
+        took.append(time.monotonic() - began)
         time.sleep(0.01)
-    assert time.monotonic() - began < 25, "50 times 2 s is 100 s"
+    # most of them; a machine may stand still now and then
+    assert sorted(took)[25] < HELD_S * .9, took
 
 
 def test_many_who_wait_keep_nobody_out_and_are_all_answered(slow):
@@ -118,62 +131,84 @@ def test_who_hangs_up_while_waiting_leaves_nothing():
         client.close()
         wait(lambda: sockets() <= own, {True})
         for store in stores:
-            body = json.dumps({"DatastoreId": store}).encode()
-            signed = AWSRequest("POST", server.url + "/", data=body, headers={
-                "Content-Type": "application/x-amz-json-1.0", "X-Amz-Target": "HealthLake.DescribeFHIRDatastore"})
-            SigV4Auth(Credentials(*server.keys()), "healthlake", "us-east-1").add_auth(signed)
-            connection = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=30)
-            connection.request("POST", "/", body, dict(signed.headers.items()))
-            connection.close()
+            question(server, store).close()
         wait(lambda: sockets() <= own and server.log_text().count("op=DescribeFHIRDatastore") == len(stores), {True})
         assert status(server, stores[0]) in ("CREATING", "ACTIVE")
 
 
-def test_quotas_count_a_question_once():
-    """Ten a second are allowed: ten that waited, and ten more as soon as they are answered."""
-    with Server(None, "--quotas", "healthlake", *SLOW) as server:
+def test_quotas_count_a_question_once(tmp_path):
+    """Twenty are allowed, and one more every three seconds: ten that wait, and nine more as soon as they are answered. Were those
+    that waited counted again, it would be too many for half a minute."""
+    rates = tmp_path / "rates"
+    rates.write_text("[caller]\nDescribeFHIRDatastore = 20/min\n")
+    with Server(None, "--quotas", str(rates), *SLOW) as server:
         client = server.client()
         store = client.create_fhir_datastore(DatastoreTypeVersion="R4",
                                              PreloadDataConfig={"PreloadDataType": "SYNTHEA"})["DatastoreId"]
-        answers = []
-        threads = [threading.Thread(target=lambda: answers.append(status(server, store, c)))
-                   for c in [server.client() for _ in range(10)]]
-        for t in threads:
-            t.start()
-        for t in threads:
-            t.join()
+        with concurrent.futures.ThreadPoolExecutor(10) as threads:
+            answers = list(threads.map(lambda c: status(server, store, c), [server.client() for _ in range(10)]))
         for _ in range(9):
             answers.append(status(server, store, client))
         assert answers == ["CREATING"] * 19
 
 
+def question(server, store):
+    """A connection that has asked for a data store's status, and whose answer nobody has read."""
+    body = json.dumps({"DatastoreId": store}).encode()
+    signed = AWSRequest("POST", server.url + "/", data=body, headers={
+        "Content-Type": "application/x-amz-json-1.0", "X-Amz-Target": "HealthLake.DescribeFHIRDatastore"})
+    SigV4Auth(Credentials(*server.keys()), "healthlake", "us-east-1").add_auth(signed)
+    connection = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=60)
+    connection.request("POST", "/", body, dict(signed.headers.items()))
+    return connection
+
+
+def unread(server):
+    """Connections to the server with bytes that it has not read yet."""
+    port = f":{int(server.url.rsplit(':', 1)[1]):04X}"
+    with open(f"/proc/{server.process.pid}/net/tcp") as table:
+        rows = [line.split() for line in list(table)[1:]]
+    return sum(row[1].endswith(port) and row[3] == "01" and not row[4].endswith(":00000000") for row in rows)
+
+
 def test_a_stop_answers_who_waits():
     with Server(None, *SLOW) as server:
-        client = server.client()
-        store = client.create_fhir_datastore(DatastoreTypeVersion="R4",
-                                             PreloadDataConfig={"PreloadDataType": "SYNTHEA"})["DatastoreId"]
-        answers = []
-        threads = [threading.Thread(target=lambda: answers.append(status(server, store, c)))
-                   for c in [server.client() for _ in range(4)]]
-        for t in threads:
-            t.start()
-        time.sleep(1)  # they are there
+        store = server.client().create_fhir_datastore(DatastoreTypeVersion="R4",
+                                                      PreloadDataConfig={"PreloadDataType": "SYNTHEA"})["DatastoreId"]
+        waiting = [question(server, store) for _ in range(4)]
+        wait(lambda: unread(server), {0})
         assert server.stop() == 0
-        for t in threads:
-            t.join()
-        assert answers == ["CREATING"] * 4
+        for connection in waiting:
+            answer = connection.getresponse()
+            assert answer.status == 200
+            assert json.loads(answer.read())["DatastoreProperties"]["DatastoreStatus"] == "CREATING"
+            connection.close()
         server.start()
 
 
 def test_a_cancelled_export_has_ended(server, client):
+    """Who waits for its end hears of it, when it was cancelled well before he had waited long enough."""
     store = server.create_store(PreloadDataConfig={"PreloadDataType": "SYNTHEA"})
-    jobs = [server.start_export(store, client=client) for _ in range(8)]
-    told = []
-    asker = threading.Thread(target=lambda: told.append(
-        server.client().describe_fhir_export_job(DatastoreId=store, JobId=jobs[-1])["ExportJobProperties"]["JobStatus"]))
-    asker.start()
-    answer = server.fhir(store).delete(f"export/{jobs[-1]}")
-    asker.join()
-    if answer.status == 202:
-        assert server.wait_export(store, jobs[-1])["JobStatus"] in FINAL
-    assert told[0] in FINAL, told
+    fhir, other = server.fhir(store), server.client()
+    for _ in range(20):
+        jobs = [server.start_export(store, client=client) for _ in range(8)]
+        told = []
+
+        def ask(job=jobs[-1]):
+            began = time.monotonic()
+            status = other.describe_fhir_export_job(DatastoreId=store, JobId=job)["ExportJobProperties"]["JobStatus"]
+            told.append((began, status))
+        asker = threading.Thread(target=ask)
+        asker.start()
+        answer = fhir.delete(f"export/{jobs[-1]}")
+        cancelled = time.monotonic()
+        asker.join()
+        [(began, status)] = told
+        last = server.wait_export(store, jobs[-1])["JobStatus"]
+        if answer.status == 202 and cancelled - began < HELD_S / 2:
+            assert status in FINAL and last in FINAL
+            return
+        assert answer.status in (202, 409), answer.body
+        for job in jobs:
+            assert server.wait_export(store, job)["JobStatus"] in FINAL
+    raise AssertionError("no export was cancelled in time")
