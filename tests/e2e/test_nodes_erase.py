@@ -12,7 +12,7 @@ import test_view_stream as view_stream
 from bulk import export
 from fhirlake import FINAL, LONG, wait
 from test_erase import found, job_of, observation, patient, put
-from test_nodes import Nodes, holder, listed, other
+from test_nodes import Nodes, holder, listed, other, stop_at_once
 
 pytestmark = pytest.mark.skipif(postgres.INSTALLED is None, reason=postgres.NOT_INSTALLED)
 PATIENTS, EACH = 12, 60
@@ -56,7 +56,7 @@ def caught(nodes, store, first):
         while time.monotonic() < end:
             has = holder(nodes, job)
             if has:
-                has.process.send_signal(signal.SIGSTOP)
+                stop_at_once(nodes, has)
                 if status(other(nodes, has), store, job)["status"] not in FINAL:
                     return i, job, has
                 has.process.send_signal(signal.SIGCONT)
@@ -80,9 +80,11 @@ def test_who_dies_or_is_frozen_with_a_purge_is_followed_by_another(tmp_path):
         store = filled(a)
         job = export(b.fhir(store))
         job.wait()
+        said = [f"secret-p{i}-" for i in range(PATIENTS)]
+        hits = postgres.stands_in(nodes.pg, nodes.database, *said)
+        assert all(any(text in hit for hit in hits) for text in said), "the test could not be true"
         # killed
         i, purge, victim = caught(nodes, store, 0)
-        assert not nowhere(nodes, i), "the test could not be true"
         victim.kill()
         goes_on = other(nodes, victim)
         told = ended(goes_on, store, purge)
