@@ -143,6 +143,8 @@ def test_a_house_moves_into_a_database_and_back(tmp_path, uri):
         store = fill(server, tmp_path)
         deleted = server.create_store()
         server.client().delete_fhir_datastore(DatastoreId=deleted)
+        wait(lambda: server.client().describe_fhir_datastore(DatastoreId=deleted)["DatastoreProperties"]["DatastoreStatus"],
+             {"DELETED"})
         other = server.create_store()
         ids, instants = who_and_when(server, store)
         before, digest = answers(server, store, ids, instants), export_digest(server, store, "before")

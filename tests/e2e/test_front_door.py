@@ -618,7 +618,7 @@ def test_who_does_not_read_his_answers_holds_little_memory_and_keeps_no_one_out(
             assert len(json.loads(got.partition(b"\r\n\r\n")[2])["entry"]) == 4
         for s, _ in held:
             s.close()
-        wait(lambda: fhir.get("Patient?_count=1000").status, [200], 30)
+        wait(lambda: fhir.get("Patient?_count=1000").status, [200])
 
 
 def test_large_answers_that_are_made_at_once_hold_little_memory_and_come_in_turn():

@@ -112,7 +112,7 @@ def test_an_import_that_is_killed_with_one_in_hand_goes_on_there(server):
             return postgres.asks(server.data, "select 1 from pg_stat_activity where query like 'copy parts(%' and state = 'active' and "
                                               "datname = current_database()") != []
         # its file is begun when all of it is in memory
-        return any(name.endswith("-v.sst") for name in os.listdir(staging))
+        return staging.exists() and any(name.endswith("-v.sst") for name in os.listdir(staging))
 
     def is_over():
         """By a list, which waits for no end."""

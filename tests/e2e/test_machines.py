@@ -410,12 +410,14 @@ def test_a_directory_that_is_not_mounted_any_more_is_not_written_to_and_nothing_
         is_away(is_gone=False)
         mark.write_bytes(text)
         # a run waits, and goes on
-        for _ in range(20):
-            export = kick(server, ds)
+        for turn in range(20):
+            exports = [kick(server, ds) for _ in range(1 + turn % 6)]  # of some, one behind the other, the last ones have not begun
             mark.unlink()
-            wait(lambda: export.status().status not in (202, 429) or "job_waits" in server.log_text(), {True})
+            wait(lambda: exports[-1].status().status not in (202, 429) or "job_waits" in server.log_text(), {True})
             mark.write_bytes(text)
-            assert len(export.resources()) == 100
+            for export in exports:
+                assert len(export.resources()) == 100
+                assert export.cancel().status == 202
             if "job_waits" in server.log_text():
                 break
         assert "job_waits" in server.log_text()

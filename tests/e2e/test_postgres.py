@@ -260,12 +260,14 @@ def listening(pg, database):
 def test_a_connection_that_listens_is_made_again(pg, database, tmp_path):
     with Server(tmp_path / "data", "--store", pg.uri(database)) as server:
         store = server.create_store()
-        wait(lambda: len(listening(pg, database)), {1})
-        pid, = listening(pg, database)
+        pids = []
+        while len(pids) != 1:
+            pids = listening(pg, database)
+        pid, = pids
         pg.sql(f"select pg_terminate_backend({pid})")
         wait(lambda: listening(pg, database) not in ([], [pid]), {True})
         assert server.fhir(store).put("Patient/a", {"resourceType": "Patient", "id": "a"}).status == 201
-        assert "reached again" in server.log_text()
+        wait(lambda: "reached again" in server.log_text(), {True})
 
 
 def test_many_data_stores_need_few_connections(pg, database, tmp_path):
@@ -341,21 +343,27 @@ def test_a_search_reads_of_the_index_what_it_asks_for(pg, database, tmp_path):
             patient(f"p{n}", identifier=[{"system": "urn:x", "value": f"v{n:06}"}]).encode() + b"\n" for n in range(many)))
         assert server.import_all(store, "s3://input/all/")["JobStatus"] == "COMPLETED"
         fhir = server.fhir(store)
-        fhir.get("Patient?identifier=urn:x|v000000")
-        before = (pg.dir / "log").stat().st_size
-        found = fhir.get(f"Patient?identifier=urn:x|v{many - 1:06}").json
-        assert [e["resource"]["id"] for e in found["entry"]] == [f"p{many - 1}"]
-        told = []
+        before, told = 0, []
 
         def plans():
+            """What the log tells of searches, from there on and as far as it has come."""
             with open(pg.dir / "log", "rb") as log:
                 log.seek(before)
-                text = log.read().decode()
+                text = log.read().decode(errors="replace")
+            told.clear()
             for piece in text.split("plan:\n")[1:]:
-                plan, _ = json.JSONDecoder().raw_decode(piece.lstrip())
+                try:
+                    plan, _ = json.JSONDecoder().raw_decode(piece.lstrip())
+                except ValueError:
+                    break  # the rest of it is on its way
                 if "from search s" in plan["Query Text"]:
                     told.append(plan["Plan"]["Shared Hit Blocks"] + plan["Plan"]["Shared Read Blocks"])
             return bool(told)
+        fhir.get("Patient?identifier=urn:x|v000000")
+        wait(plans, {True})
+        before = (pg.dir / "log").stat().st_size
+        found = fhir.get(f"Patient?identifier=urn:x|v{many - 1:06}").json
+        assert [e["resource"]["id"] for e in found["entry"]] == [f"p{many - 1}"]
         wait(plans, {True})
         # some levels of the tree, for some ranges; all values before it are some hundred pages
         assert max(told) < 40, told
