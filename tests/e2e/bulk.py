@@ -1,4 +1,5 @@
 """A client of the Bulk Data guide, as its clauses describe one."""
+import contextlib
 import json
 import time
 
@@ -19,7 +20,7 @@ class Export:
     def status(self):
         return self.fhir.get(self.url, Accept="application/json")
 
-    def wait(self, timeout=60):
+    def wait(self, timeout=300):
         end = time.monotonic() + timeout
         while True:
             answer = self.status()
@@ -95,6 +96,19 @@ def export(fhir, path="$export", body=None, **headers):
     answer = kick(fhir, path, body, **headers)
     assert answer.status == 202, (answer.status, answer.body)
     return Export(fhir, answer)
+
+
+@contextlib.contextmanager
+def held(server, fhir):
+    """Jobs that are asked for within this wait for its end: an erasure before them does, as while `fhirlake backup` copies."""
+    assert fhir.put("Basic/held", {"resourceType": "Basic", "id": "held", "code": {"text": "x"}}).status == 201
+    snapshot = server.data / "backup"
+    snapshot.mkdir()
+    try:
+        assert fhir.post("Basic/held/$erase", None, content_type=None).status == 202
+        yield
+    finally:
+        snapshot.rmdir()
 
 
 def refused(fhir, path="$export", body=None, **headers):

@@ -1,9 +1,9 @@
 """Full exports that go on from the one before: files are the same as fresh ones, and earlier files may go."""
 import json
-import time
 
 import pytest
 
+import bulk
 from fhirlake import Server, patient, read_export, run
 
 N = 300
@@ -85,20 +85,10 @@ def test_what_changed_is_written_and_earlier_files_may_be_spoilt_or_gone(filled)
 def test_served_files_are_there_when_those_they_were_made_of_have_gone(filled):
     server, store = filled
     fhir = server.fhir(store)
-
-    def served():
-        kicked = fhir.get("$export", Prefer="respond-async")
-        status = kicked.headers["Content-Location"].split("/r4/", 1)[1]
-        while (answer := fhir.get(status)).status == 202:
-            time.sleep(0.05)
-        assert answer.status == 200, answer.text
-        manifest = answer.json
-        return status, manifest, {item["url"].split("/files/", 1)[1]: fhir.get(item["url"].split("/r4/", 1)[1])
-                                  for item in manifest["output"]}
-
-    status, _, _ = served()
-    _, second, _ = served()
+    first = bulk.export(fhir)
+    first.manifest()
+    second = bulk.export(fhir).manifest()
     assert len(reused(second)) >= len(TYPES) - 4
-    assert fhir.delete(status).status == 202
+    assert first.cancel().status == 202
     for item in second["output"]:
         assert len(fhir.get(item["url"].split("/r4/", 1)[1]).body) == item["bytes"]
