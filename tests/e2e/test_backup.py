@@ -12,7 +12,8 @@ import time
 
 import pytest
 
-from fhirlake import BIN, LONG, Server, patient
+from fhirlake import BIN, LONG, ROLE, Server, patient, wait
+from s3_peer import Hostile, roles_file
 from test_restore import backed_up, ended, history, restore, shown, write_at_random
 
 pytestmark = [pytest.mark.sanitize, pytest.mark.files]
@@ -152,12 +153,15 @@ def test_a_backup_while_others_write_is_as_of_one_commit(tmp_path):
         writer.start()
         try:
             for i in range(3):
+                last = len(written)
+                wait(lambda: len(written) > last or not writer.is_alive(), {True})
                 before = len(written)
                 run("backup", "--data", server.data, "--to", tmp_path / "t")
                 with serve(restored(tmp_path / "t", tmp_path / f"new{i}")) as again:
-                    pair = [json.loads(again.fhir(store).get(f"Patient/pair{k}").body) for k in range(2)] if before else []
-                    assert len({p["language"] for p in pair}) <= 1, "a transaction is whole, or not there"
-                    assert not pair or int(pair[0]["language"][1:]) >= before - 1, "what was acknowledged is there"
+                    pair = [json.loads(again.fhir(store).get(f"Patient/pair{k}").body) for k in range(2)]
+                    assert len({p["language"] for p in pair}) == 1, "a transaction is whole"
+                    assert int(pair[0]["language"][1:]) >= before - 1, "what was acknowledged is there"
+                    assert writer.is_alive()
         finally:
             halt.set()
             writer.join()
@@ -292,20 +296,37 @@ def test_kill_9_leaves_a_whole_backup_or_none_and_a_whole_folder_or_none(tmp_pat
     assert not list(tmp_path.glob("new.restoring*"))
 
 
-def test_a_job_that_ran_when_the_backup_was_taken_has_ended(tmp_path):
-    with Server() as server:
-        store = server.create_store()
-        server.put_object("s3://input/j/a.ndjson", "\n".join(patient(f"j{i}") for i in range(20000)))
-        # the second waits for the first
-        jobs = [server.start_import(store, "s3://input/j/") for _ in range(6)]
+@pytest.fixture
+def hostile():
+    there = Hostile()
+    yield there
+    there.stop()
+
+
+def test_a_job_that_ran_when_the_backup_was_taken_has_ended(hostile, tmp_path):
+    roles = roles_file(tmp_path, {"arn": ROLE, "allow": [f"s3://{hostile.bucket}/*"],
+                                  "credentials": {"accessKeyId": "a", "secretAccessKey": "b"}})
+    with Server(None, "--s3-endpoint", hostile.url, "--roles", roles) as server:
+        client, store = server.client(), server.create_store()
+        hostile.s3.put_object(Bucket=hostile.bucket, Key="j/a.ndjson", Body="\n".join(patient(f"j{i}") for i in range(20)))
+
+        def start():
+            return server.start_import(store, f"s3://{hostile.bucket}/j/", f"s3://{hostile.bucket}/log", role=ROLE)
+
+        over = start()
+        assert server.wait_import(store, over)["JobStatus"] == "COMPLETED"
+        hostile.ask("/_hold", {"path": "FHIR_IMPORT"})
+        runs, waits = start(), start()
+        wait(lambda: client.describe_fhir_import_job(DatastoreId=store, JobId=runs)["ImportJobProperties"]["JobStatus"],
+             {"IN_PROGRESS"})
         run("backup", "--data", server.data, "--to", tmp_path / "t")
-        for job in jobs:
-            server.wait_import(store, job)
+        hostile.ask("/_hold", {})
+        for job in (runs, waits):
+            assert server.wait_import(store, job)["JobStatus"] == "COMPLETED"
     with serve(restored(tmp_path / "t", tmp_path / "new")) as again:
         jobs = again.client().list_fhir_import_jobs(DatastoreId=store)["ImportJobPropertiesList"]
-        assert {one["JobStatus"] for one in jobs} <= {"COMPLETED", "FAILED"}
-        ended_by_us = [one for one in jobs if one["JobStatus"] == "FAILED"]
-        assert ended_by_us and all("restored from a backup" in one["Message"] for one in ended_by_us)
+        assert {one["JobId"]: one["JobStatus"] for one in jobs} == {over: "COMPLETED", runs: "FAILED", waits: "FAILED"}
+        assert all("restored from a backup" in one["Message"] for one in jobs if one["JobId"] != over)
 
 
 def test_a_deleted_data_store_that_is_kept_is_in_a_backup(tmp_path):
