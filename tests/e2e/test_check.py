@@ -134,11 +134,11 @@ def test_a_deletion_that_was_cut_off_is_nothing_wrong(tmp_path):
     """A kill in the middle of it leaves a part of the folder, which may be any."""
     with Server(tmp_path / "data") as server:
         client = server.client()
-        for _ in range(5):
+        for n in range(6):
             store = server.create_store()
             assert server.fhir(store).put("/Patient/p", json.loads(patient("p"))).status == 201
             folder = server.data / "stores" / store
-            for i in range(20000):  # so that it takes a while
+            for i in range(20000 << n):  # so that it takes a while: longer, if it was over before the kill
                 (folder / f"{i}").touch()
             client.delete_fhir_datastore(DatastoreId=store)
             server.kill()
