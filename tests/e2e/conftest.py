@@ -35,6 +35,15 @@ def idp():
 
 
 @pytest.fixture
+def hostile():
+    """An S3 server that fails as it is told, and lets wait."""
+    from s3_peer import Hostile
+    there = Hostile()
+    yield there
+    there.stop()
+
+
+@pytest.fixture
 def client(server):
     return server.client()
 

@@ -13,7 +13,7 @@ import time
 import pytest
 
 from fhirlake import BIN, LONG, ROLE, Server, patient, wait
-from s3_peer import Hostile, roles_file
+from s3_peer import roles_file
 from test_restore import backed_up, ended, history, restore, shown, write_at_random
 
 pytestmark = [pytest.mark.sanitize, pytest.mark.files]
@@ -294,13 +294,6 @@ def test_kill_9_leaves_a_whole_backup_or_none_and_a_whole_folder_or_none(tmp_pat
     with serve(restored(target, tmp_path / "new")) as again:
         assert history(again.fhir(store)) == rows
     assert not list(tmp_path.glob("new.restoring*"))
-
-
-@pytest.fixture
-def hostile():
-    there = Hostile()
-    yield there
-    there.stop()
 
 
 def test_a_job_that_ran_when_the_backup_was_taken_has_ended(hostile, tmp_path):

@@ -12,7 +12,7 @@ import time
 import pytest
 
 from fhirlake import BIN, LONG, Server, patient, wait
-from s3_peer import Hostile, Peer
+from s3_peer import Peer
 from test_backup import filled, manifests, restored, run
 from test_restore import history
 
@@ -134,13 +134,6 @@ def test_wrong_usage_and_refusals_are_told(peer, tmp_path):
     assert "there is no backup" in run_s3(peer, "backup", "--prune", place + "/nothing", status=1)
     assert "there is no backup" in run_s3(peer, "restore", "--from", place + "/no", "--data", tmp_path / "new", status=1)
     assert not (tmp_path / "new").exists()
-
-
-@pytest.fixture()
-def hostile():
-    there = Hostile()
-    yield there
-    there.stop()
 
 
 FAULTS = [{"do": "fail", "status": 503, "code": "SlowDown"}, {"do": "ok"}, {"do": "reset"}, {"do": "ok"},

@@ -30,7 +30,9 @@ def killed(tmp_path_factory):
             assert fhir.delete(f"/Patient/p{i}").status in (200, 204)
         assert fhir.post("/Patient", {"resourceType": "Patient", "gender": "female"}).status == 201
         in_use = run("check", server.data)
-        server.start_import(store, "s3://input/people/")
+        job, client = server.start_import(store, "s3://input/people/"), server.client()
+        wait(lambda: client.describe_fhir_import_job(DatastoreId=store, JobId=job)["ImportJobProperties"]["JobStatus"],
+             {"IN_PROGRESS", "COMPLETED"})
         server.kill()
         yield server.data, store, other, in_use
         server.start()
@@ -134,11 +136,11 @@ def test_a_deletion_that_was_cut_off_is_nothing_wrong(tmp_path):
     """A kill in the middle of it leaves a part of the folder, which may be any."""
     with Server(tmp_path / "data") as server:
         client = server.client()
-        for n in range(6):
+        for n in range(8):
             store = server.create_store()
             assert server.fhir(store).put("/Patient/p", json.loads(patient("p"))).status == 201
             folder = server.data / "stores" / store
-            for i in range(20000 << n):  # so that it takes a while: longer, if it was over before the kill
+            for i in range(4000 << n):  # so that it takes a while: longer, if it was over before the kill
                 (folder / f"{i}").touch()
             client.delete_fhir_datastore(DatastoreId=store)
             server.kill()

@@ -17,7 +17,7 @@ import postgres
 from fhirlake import (KEY, ROLE, Server, assert_same_resources, exact, patient, read_ndjson, run,
                       wait, wait_job, without_version)
 from pki import Authority
-from s3_peer import ACCOUNT, Hostile, Peer, roles_file
+from s3_peer import ACCOUNT, Peer, roles_file
 
 pytestmark = pytest.mark.once
 
@@ -183,13 +183,6 @@ def parts_of(hostile):
     """What came as parts since the last script: (framed?, bytes on the wire)."""
     return [("x-amz-trailer" in one["headers"], one["length"]) for one in hostile.ask("/_log")["log"]
             if "partNumber=" in one["query"]]
-
-
-@pytest.fixture
-def hostile():
-    h = Hostile()
-    yield h
-    h.stop()
 
 
 @pytest.fixture
