@@ -4,7 +4,7 @@ import json
 import pytest
 
 import bulk
-from fhirlake import Server, patient, read_export, run
+from fhirlake import Server, patient, read_export, run, wait
 
 N = 300
 TYPES = ("Basic", "Device", "Location", "Medication", "Organization", "Patient", "Practitioner", "Substance")
@@ -56,7 +56,7 @@ def test_a_second_export_into_the_bucket_copies_files_and_verifies(filled):
         assert path.stat().st_nlink == 1 and path.stat().st_mode & 0o777 == 0o600, path
     good = run("verify", two, "--against", server.url, "--credentials", server.data / "credentials")
     assert good.returncode == 0, good.stdout + good.stderr
-    assert "export_reused" in server.log_text()
+    wait(lambda: "export_reused" in server.log_text(), {True})
     # another bucket has nothing to go on from
     assert reused(export(server, store, "s3://other/export")[2]) == set()
 
