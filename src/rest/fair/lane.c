@@ -84,6 +84,9 @@ static uint64_t *had_locked(struct lane *lane, uint64_t queue)
 
 static void decay_locked(struct lane *lane, uint64_t now_us)
 {
+    /* of two threads the one whose clock was read first may come second */
+    if (now_us < lane->locked.decayed_at_us)
+        return;
     uint64_t steps = (now_us - lane->locked.decayed_at_us) / DECAY_US;
     if (steps == 0)
         return;

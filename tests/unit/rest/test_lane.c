@@ -1,13 +1,11 @@
 /* The slow lane: who computes for long takes turns, queue by queue. */
 #include "test.h"
 
-#include "base/clock.h"
-#include "rest/fair/lane_private.h"
+#include "rest/fair/lane.c"
 
-#include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
-#include <time.h>
-#include <unistd.h>
+#include <string.h>
 
 static struct lane *lane;
 static atomic_uint in_lane, most;
@@ -29,57 +27,93 @@ static void burn(uint64_t us)
 
 struct call {
     uint64_t queue;
-    uint64_t had_us; /* out: while it held a place */
-    bool counts;
+    unsigned n_slices; /* that it holds a place, each time */
+    atomic_uint *n_turns;
 };
 
-/* Computes until it is stopped, and comes by every half millisecond. */
+/* Comes by again and again until it is stopped, each time when it has held its place for its
+ * slices, as it says: however long this thread was held up meanwhile. */
 static void *compute(void *arg)
 {
-    struct call *c = arg;
+    const struct call *c = arg;
     struct lane_ticket t = { .queue = c->queue };
+    (void)lane_pass(lane, &t, clock_mono_us(), 0);
+    burn(2 * LANE_FREE_US);
     while (!atomic_load(&stop)) {
-        uint64_t began = clock_mono_us();
-        if (t.holds) {
-            unsigned n = atomic_fetch_add(&in_lane, 1) + 1, seen = atomic_load(&most);
-            while (n > seen && !atomic_compare_exchange_weak(&most, &seen, n))
-                ;
-        }
-        burn(500);
-        if (t.holds) {
-            atomic_fetch_sub(&in_lane, 1);
-            c->had_us += clock_mono_us() - began;
-        }
-        lane_pass(lane, &t, clock_mono_us(), 0);
+        (void)lane_pass(lane, &t, t.held_since_us + c->n_slices * (uint64_t)LANE_SLICE_US, 0);
+        unsigned n = atomic_fetch_add(&in_lane, 1) + 1, seen = atomic_load(&most);
+        while (n > seen && !atomic_compare_exchange_weak(&most, &seen, n))
+            ;
+        atomic_fetch_add(c->n_turns, 1);
+        atomic_fetch_sub(&in_lane, 1);
     }
     lane_leave(lane, &t);
     return NULL;
 }
 
+/* The turns of both queues, at a time when all calls hold a place or stand in the row. anew: what
+ * they had counts from then on. */
+static void look(unsigned n_calls, bool anew, atomic_uint turns[2], unsigned out[2])
+{
+    for (unsigned n = 0; n < n_calls; sched_yield()) {
+        pthread_mutex_lock(&lane->locked.lock);
+        n = lane->locked.n_taken;
+        for (const struct row_waiter *w = lane->locked.row; w; w = w->next)
+            n++;
+        for (size_t i = 0; i < 2; i++)
+            out[i] = atomic_load(&turns[i]);
+        if (anew)
+            memset(lane->locked.had_us, 0, sizeof lane->locked.had_us);
+        pthread_mutex_unlock(&lane->locked.lock);
+    }
+}
+
 TEST(lane, a_queue_with_many_calls_gets_no_more_than_one_with_one)
 {
     (void)state;
-    enum { N = 9 };
-    struct call calls[N];
-    pthread_t threads[N];
-    lane = lane_new(1);
-    atomic_store(&stop, false);
-    for (size_t i = 0; i < N; i++) {
-        calls[i] = (struct call){ .queue = i == 0 ? 7 : 8 };
-        assert_int_equal(pthread_create(&threads[i], NULL, compute, &calls[i]), 0);
+    enum { N = 9, TURNS = 100 };
+    /* of the queue that has one call */
+    for (unsigned n_slices = 1; n_slices <= 3; n_slices += 2) {
+        struct call calls[N];
+        pthread_t threads[N];
+        atomic_uint turns[2] = { 0, 0 };
+        unsigned from[2], to[2];
+        lane = lane_new(1);
+        atomic_store(&stop, false);
+        for (size_t i = 0; i < N; i++) {
+            calls[i] =
+                i == 0 ? (struct call){ 7, n_slices, &turns[0] } : (struct call){ 8, 1, &turns[1] };
+            assert_int_equal(pthread_create(&threads[i], NULL, compute, &calls[i]), 0);
+        }
+        look(N, true, turns, from);
+        do
+            look(N, false, turns, to);
+        while (to[0] - from[0] < TURNS);
+        atomic_store(&stop, true);
+        for (size_t i = 0; i < N; i++)
+            pthread_join(threads[i], NULL);
+        assert_int_equal(atomic_load(&most), 1);
+        /* half of the time each, and far from the ninth that one call of nine would be; a bit more
+         * or less, since what they had counts half after each second */
+        unsigned one = (to[0] - from[0]) * n_slices, many = to[1] - from[1];
+        assert_in_range(many, one - one / 5, one + one / 5);
+        lane_free(lane);
     }
-    (void)sleep(2);
-    atomic_store(&stop, true);
-    uint64_t many = 0;
-    for (size_t i = 0; i < N; i++) {
-        pthread_join(threads[i], NULL);
-        many += i ? calls[i].had_us : 0;
-    }
-    assert_int_equal(atomic_load(&most), 1);
-    assert_true(calls[0].had_us > 0 && many > 0);
-    /* half of it each, and far from the ninth that one call of nine would be */
-    assert_true(calls[0].had_us > many / 3);
-    assert_true(calls[0].had_us < many * 3);
+}
+
+TEST(lane, what_a_queue_had_halves_each_second_and_is_kept_by_a_clock_that_was_read_before)
+{
+    (void)state;
+    lane = lane_new(2);
+    decay_locked(lane, 5 * DECAY_US);
+    *had_locked(lane, 7) = 1000;
+    decay_locked(lane, 5 * DECAY_US - 1);
+    decay_locked(lane, 6 * DECAY_US - 1);
+    assert_int_equal(*had_locked(lane, 7), 1000);
+    decay_locked(lane, 6 * DECAY_US);
+    assert_int_equal(*had_locked(lane, 7), 500);
+    decay_locked(lane, 8 * DECAY_US);
+    assert_int_equal(*had_locked(lane, 7), 125);
     lane_free(lane);
 }
 
@@ -120,5 +154,6 @@ TEST(lane, a_turn_that_does_not_come_in_time_is_not_waited_for)
 }
 
 TEST_MAIN(T(lane, a_queue_with_many_calls_gets_no_more_than_one_with_one),
+          T(lane, what_a_queue_had_halves_each_second_and_is_kept_by_a_clock_that_was_read_before),
           T(lane, who_asks_for_little_never_waits),
           T(lane, a_turn_that_does_not_come_in_time_is_not_waited_for))
