@@ -1,10 +1,9 @@
 /* Conditional writes while another process writes the same data store, in a database: what it
  * writes between the search and the commit is seen. The other process is a second opening of the
  * data store. */
-#include "rest/entries.h"
+#include "rest/database.h"
 
 #include "rest/write/condition_private.h"
-#include "store/postgres.h"
 
 #define P(id, more) "{'resourceType':'Patient','id':'" id "'" more "}"
 #define KEY(key)    ",'identifier':[{'value':'" key "'}]"
@@ -92,13 +91,7 @@ static void other_loads(const char *text)
 
 static int set_up(void **state)
 {
-    (void)state;
-    world_make(&here.w);
-    if (pg_server_uri()) {
-        int n = snprintf(here.w.stores, sizeof here.w.stores, "%s", pg_server_uri());
-        assert_in_range(n, 1, sizeof here.w.stores - 1);
-    }
-    world_open(&here.w, &no_control, true);
+    (void)database_set_up(state);
     other_env = store_env_new(8u << 20, 1);
     return 0;
 }
@@ -126,7 +119,7 @@ static bool fresh(void)
 static void over(void)
 {
     store_close(other);
-    OK(store_registry_remove(here.w.registry, sv_from(here.id), e));
+    database_over();
 }
 
 /* ---- cases ---- */

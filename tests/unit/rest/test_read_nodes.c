@@ -1,10 +1,9 @@
 /* Reads that wait, in a database, while another process erases: what was read may be erased by
  * then, and is not shown. */
-#include "rest/entries.h"
+#include "rest/database.h"
 
 #include "base/clock.h"
 #include "store/erased.h"
-#include "store/postgres.h"
 
 #include <unistd.h>
 
@@ -46,18 +45,6 @@ err_code __wrap_store_last(struct store *st, struct store_commit *out, struct er
     return __real_store_last(st, out, e);
 }
 
-static int set_up(void **state)
-{
-    (void)state;
-    world_make(&here.w);
-    if (pg_server_uri()) {
-        int n = snprintf(here.w.stores, sizeof here.w.stores, "%s", pg_server_uri());
-        assert_in_range(n, 1, sizeof here.w.stores - 1);
-    }
-    world_open(&here.w, &no_control, true);
-    return 0;
-}
-
 static void fresh(bool is_erased)
 {
     if (pg_server_uri() == NULL)
@@ -69,11 +56,6 @@ static void fresh(bool is_erased)
     n_asked = n_newest = 0;
 }
 
-static void over(void)
-{
-    OK(store_registry_remove(here.w.registry, sv_from(here.id), e));
-}
-
 TEST(read_nodes, a_version_that_was_read_beside_an_erasure_is_not_shown)
 {
     (void)state;
@@ -82,7 +64,7 @@ TEST(read_nodes, a_version_that_was_read_beside_an_erasure_is_not_shown)
     assert_int_equal(n_asked, 1);
     erased = false;
     GOT("Patient/p/_history/1");
-    over();
+    database_over();
 }
 
 TEST(read_nodes, a_read_that_waits_for_nothing_asks_for_nothing)
@@ -92,7 +74,7 @@ TEST(read_nodes, a_read_that_waits_for_nothing_asks_for_nothing)
     GOT("Patient/p");
     assert_int_equal(n_newest, 0);
     assert_int_equal(n_asked, 0);
-    over();
+    database_over();
 }
 
 /* What has been written is answered. */
@@ -108,7 +90,7 @@ TEST(read_nodes, histories_in_a_bundle_that_writes_are_not_asked_about)
     SAYS("/entry/1/response/status", "200");
     assert_int_equal(n_newest, 0);
     assert_int_equal(n_asked, 0);
-    over();
+    database_over();
 }
 
 int main(void)
@@ -118,5 +100,5 @@ int main(void)
         T(read_nodes, a_read_that_waits_for_nothing_asks_for_nothing),
         T(read_nodes, histories_in_a_bundle_that_writes_are_not_asked_about),
     };
-    return cmocka_run_group_tests(tests, set_up, asking_tear_down);
+    return cmocka_run_group_tests(tests, database_set_up, asking_tear_down);
 }
