@@ -19,7 +19,7 @@ static struct sink_world *world(const char *url)
     char roles[] = TEST_TMP "/fhirlake-roles-XXXXXX";
     struct sink_world *w = NULL;
     struct s3_endpoint ep = {
-        .url = sv_from(url), .region = SV_LIT("us-east-1"), .max_attempts = 3, .timeout_ms = 5000
+        .url = sv_from(url), .region = SV_LIT("us-east-1"), .max_attempts = 3, .timeout_ms = 3600000
     };
     struct sink_config cfg = { .s3 = &ep, .roles_file = roles };
     sv text = SV_LIT("{\"roles\":[{\"arn\":\"" ROLE "\",\"allow\":[\"s3://late/*\"],"
@@ -189,8 +189,14 @@ TEST(senders, a_writer_waits_while_too_many_bytes_are_on_their_way)
     for (int large = 0; large < 2; large++) {
         struct sink_sending *all[2];
         size_t n = large ? 100000 : 70000;
-        script(
-            "[{\"do\":\"meet\",\"of\":2,\"seconds\":1},{\"do\":\"meet\",\"of\":2,\"seconds\":1}]");
+        char steps[128];
+        /* those that come side by side may be far apart, on a busy machine */
+        const int wait_s = large ? 1 : 60;
+        (void)snprintf(steps, sizeof steps,
+                       "[{\"do\":\"meet\",\"of\":2,\"seconds\":%d},"
+                       "{\"do\":\"meet\",\"of\":2,\"seconds\":%d}]",
+                       wait_s, wait_s);
+        script(steps);
         for (int i = 0; i < 2; i++)
             all[i] = sent(s, i ? "f" : "g", n);
         for (int i = 0; i < 2; i++) {
