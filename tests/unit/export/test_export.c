@@ -201,7 +201,7 @@ static struct job wait_for_ranges(struct fx *f, sv id, uint64_t n, struct arena 
     }
 }
 
-TEST(export, stopped_again_and_again_beside_a_writer_it_holds_its_instant)
+static bool stopped_again_and_again(void)
 {
     struct fx f;
     fx_open(&f);
@@ -230,10 +230,15 @@ TEST(export, stopped_again_and_again_beside_a_writer_it_holds_its_instant)
         write_some(st, "Condition", 10, 1, STORE_METHOD_UPDATE, "a new type");
         fx_engine(&f, 2, 500, 0);
     }
-    assert_true(stops >= 2);
     check_export(&f, &j, buf_sv(&want));
     store_registry_release(f.stores, st);
     fx_close(&f);
+    return stops >= 2;
+}
+
+TEST(export, stopped_again_and_again_beside_a_writer_it_holds_its_instant)
+{
+    FX_UNTIL(stopped_again_and_again());
 }
 
 static char oldest[1024];
@@ -262,7 +267,7 @@ static void remove_oldest(const struct fx *f)
     assert_int_equal(unlink(oldest), 0);
 }
 
-TEST(export, an_object_that_vanished_is_not_passed_over)
+static bool an_object_vanished(void)
 {
     struct fx f;
     fx_open(&f);
@@ -271,25 +276,44 @@ TEST(export, an_object_that_vanished_is_not_passed_over)
     fill(st);
     fx_engine(&f, 1, 500, 0);
     struct job j = submit(&f, a);
-    j = wait_for_ranges(&f, j.id, 3, a);
-    assert_false(job_status_is_final(j.status));
+    struct job_record rec;
+    (void)wait_for_ranges(&f, j.id, 3, a);
     fx_engine_stop(&f);
-    remove_oldest(&f);
-    fx_engine(&f, 1, 500, 0);
-    j = fx_wait(&f, JOB_EXPORT, j.id, a);
-    assert_int_equal(j.status, JOB_FAILED);
-    assert_sv(j.message, SV_LIT("an exported object was removed before the job ended start a new "
-                                "job"));
-    assert_true(j.end_ms > 0);
-    CLEANUP_BUF struct buf tree = BUF_INIT(64 << 20);
-    fx_tree(&f, "out", &tree);
-    OK(buf_add_char(&tree, 0, e));
-    assert_null(strstr(tree.ptr, "manifest.json"));
+    OK(job_record_read(f.records, JOB_EXPORT, FX_STORE, j.id, a, &rec, e));
+    const bool met = !job_status_is_final(rec.job.status);
+    if (met) {
+        remove_oldest(&f);
+        fx_engine(&f, 1, 500, 0);
+        j = fx_wait(&f, JOB_EXPORT, j.id, a);
+        assert_int_equal(j.status, JOB_FAILED);
+        assert_sv(j.message, SV_LIT("an exported object was removed before the job ended start a "
+                                    "new job"));
+        assert_true(j.end_ms > 0);
+        CLEANUP_BUF struct buf tree = BUF_INIT(64 << 20);
+        fx_tree(&f, "out", &tree);
+        OK(buf_add_char(&tree, 0, e));
+        assert_null(strstr(tree.ptr, "manifest.json"));
+    }
     store_registry_release(f.stores, st);
     fx_close(&f);
+    return met;
 }
 
-TEST(export, a_cancelled_export_leaves_nothing_behind)
+TEST(export, an_object_that_vanished_is_not_passed_over)
+{
+    FX_UNTIL(an_object_vanished());
+}
+
+/* False: it had ended, which the cancel is told. */
+static bool is_cancelled(struct fx *f, sv id)
+{
+    struct err why;
+    err_code rc = job_cancel(f->engine, JOB_EXPORT, FX_STORE, id, &why);
+    assert_true(rc == ERR_OK || rc == ERR_CONFLICT);
+    return rc == ERR_OK;
+}
+
+static bool two_are_cancelled(void)
 {
     struct fx f;
     fx_open(&f);
@@ -299,26 +323,36 @@ TEST(export, a_cancelled_export_leaves_nothing_behind)
     fx_engine(&f, 1, 200, 0);
     struct job first = submit(&f, a), second = submit(&f, a);
     /* waits behind the first */
-    OK(job_cancel(f.engine, JOB_EXPORT, FX_STORE, second.id, e));
+    bool met = is_cancelled(&f, second.id);
     second = fx_wait(&f, JOB_EXPORT, second.id, a);
-    assert_int_equal(second.status, JOB_CANCEL_COMPLETED);
+    assert_int_equal(second.status, met ? JOB_CANCEL_COMPLETED : JOB_COMPLETED);
     first = wait_for_ranges(&f, first.id, 2, a);
-    OK(job_cancel(f.engine, JOB_EXPORT, FX_STORE, first.id, e));
-    first = fx_wait(&f, JOB_EXPORT, first.id, a);
-    assert_int_equal(first.status, JOB_CANCEL_COMPLETED);
-    assert_true(first.end_ms > 0);
+    if (is_cancelled(&f, first.id)) {
+        first = fx_wait(&f, JOB_EXPORT, first.id, a);
+        assert_int_equal(first.status, JOB_CANCEL_COMPLETED);
+        assert_true(first.end_ms > 0);
+    } else {
+        met = false;
+    }
     CLEANUP_BUF struct buf tree = BUF_INIT(64 << 20);
     fx_tree(&f, "out", &tree);
-    assert_sv(buf_sv(&tree), SV_NONE);
+    if (met)
+        assert_sv(buf_sv(&tree), SV_NONE);
     FAILS(ERR_CONFLICT, job_cancel(f.engine, JOB_EXPORT, FX_STORE, first.id, e));
     FAILS(ERR_NOT_FOUND, job_cancel(f.engine, JOB_EXPORT, FX_STORE, SV_LIT("none"), e));
     store_registry_release(f.stores, st);
     fx_close(&f);
+    return met;
+}
+
+TEST(export, a_cancelled_export_leaves_nothing_behind)
+{
+    FX_UNTIL(two_are_cancelled());
 }
 
 /* Promptness as an order of events: once the cancel is answered, each track writes the block at
  * hand and no other. */
-TEST(export, behind_a_cancel_no_block_is_begun)
+static bool begins_no_block_behind_a_cancel(void)
 {
     enum { RESOURCES = 300, EACH = 100000 };
     static struct store_write w[RESOURCES];
@@ -345,7 +379,7 @@ TEST(export, behind_a_cancel_no_block_is_begun)
         OK(job_get(f.engine, JOB_EXPORT, FX_STORE, id, a, &j, e));
         arena_rewind(a, m);
     } while (j.progress.bytes_exported == 0 && !job_status_is_final(j.status));
-    OK(job_cancel(f.engine, JOB_EXPORT, FX_STORE, id, e));
+    const bool met = is_cancelled(&f, id);
     OK(job_get(f.engine, JOB_EXPORT, FX_STORE, id, a, &j, e));
     uint64_t at = j.progress.bytes_exported, most = at;
     while (!job_status_is_final(j.status)) {
@@ -355,10 +389,16 @@ TEST(export, behind_a_cancel_no_block_is_begun)
         if (!job_status_is_final(j.status))
             arena_rewind(a, m);
     }
-    assert_int_equal(j.status, JOB_CANCEL_COMPLETED);
+    assert_int_equal(j.status, met ? JOB_CANCEL_COMPLETED : JOB_COMPLETED);
     assert_true(most - at <= EXPORT_TRACKS * 2 * (SINK_WRITE_UNIT + EACH));
     store_registry_release(f.stores, st);
     fx_close(&f);
+    return met;
+}
+
+TEST(export, behind_a_cancel_no_block_is_begun)
+{
+    FX_UNTIL(begins_no_block_behind_a_cancel());
 }
 
 /* Until so much of its ranges is in: `of` parts are all. Nothing: not even the plan is waited

@@ -248,6 +248,12 @@ static struct job fx_wait(struct fx *f, job_kind kind, sv id, struct arena *a)
     }
 }
 
+/* A function that does what is to meet a job in the middle of its work, and says whether it did: on
+ * a busy machine a job may come to its end before. Then it is done once more. */
+#define FX_UNTIL(met)                           \
+    for (unsigned tries_ = 0; !(met); tries_++) \
+    assert_true(tries_ < 50)
+
 static struct job_request fx_request(job_kind kind, const char *input, const char *output)
 {
     return (struct job_request){ .kind = kind,
