@@ -9,7 +9,7 @@
 #include "store/history.h"
 #include "store/last.h"
 #include "store/postgres/postgres_private.h"
-#include "store/postgres_sql.h"
+#include "store/postgres_standby.h"
 
 static char uri[256], elsewhere[256];
 
@@ -65,17 +65,6 @@ static void end(void)
 }
 
 /* ---- the pause ---- */
-
-static void hold(bool on)
-{
-    (void)pg_sql(uri, on ? "alter system set synchronous_standby_names = 'nobody'"
-                         : "alter system reset synchronous_standby_names");
-    (void)pg_sql(uri, "select pg_reload_conf()");
-    while (pg_sql(uri,
-                  "select count(*) from pg_settings where name = 'synchronous_standby_names' and "
-                  "setting <> ''") != on)
-        (void)usleep(1000);
-}
 
 static void wait_until_held(void)
 {
@@ -171,13 +160,13 @@ static struct seen look_on(struct store *writer, struct store *reader, bool load
 {
     struct writer w = { .st = writer, .load = load ? fill(writer) : NULL };
     struct seen s;
-    hold(true);
+    pg_wait_for_standbys(uri);
     assert_int_equal(pthread_create(&w.thread, NULL, write_it, &w), 0);
     wait_until_held();
     s.t = last_of(reader).t;
     s.before = n_as_of(reader, s.t);
     assert_false(is_there(reader, load ? "p1" : "one"));
-    hold(false);
+    pg_wait_for_no_standby(uri);
     assert_int_equal(pthread_join(w.thread, NULL), 0);
     assert_int_equal(w.rc, ERR_OK);
     /* the reader may keep in memory what it has seen of a commit */

@@ -87,27 +87,41 @@ TEST(postgres_loads, a_load_without_a_resource_leaves_no_row_when_it_is_publishe
     pg_drop(uri);
 }
 
-static void *hold_row(void *uri)
+struct giving_up {
+    struct store_bulk *load;
+    atomic_bool done;
+};
+
+static void *give_up(void *arg)
 {
-    (void)pg_sql(uri,
-                 "begin; select load from open_loads for update; select pg_sleep(1.5); commit");
+    struct giving_up *g = arg;
+    store_bulk_abort(g->load);
+    atomic_store(&g->done, true);
     return NULL;
 }
 
 TEST(postgres_loads, a_load_is_given_up_behind_the_one_who_has_its_row)
 {
     (void)state;
-    char uri[256];
+    char uri[256], conninfo[256], sql[128];
     struct store *st = open_new(uri);
-    struct store_bulk *b = load(st, (const char *[]){ "a" }, 1);
-    pthread_t other;
-    assert_int_equal(pthread_create(&other, NULL, hold_row, uri), 0);
-    while (pg_sql(uri, "select count(*) from pg_locks where relation = 'open_loads'::regclass and "
-                       "mode = 'RowShareLock'") == 0)
-        ;
-    store_bulk_abort(b);
+    struct giving_up g = { .load = load(st, (const char *[]){ "a" }, 1) };
+    pthread_t thread;
+    (void)snprintf(conninfo, sizeof conninfo, "%.*s", (int)(strrchr(uri, '/') - uri), uri);
+    (void)snprintf(sql, sizeof sql, "begin; select load from fl_%s.open_loads for update",
+                   strrchr(uri, '/') + 1);
+    PGconn *other = PQconnectdb(conninfo);
+    PQclear(PQexec(other, sql));
+    assert_int_equal(PQtransactionStatus(other), PQTRANS_INTRANS);
+    assert_int_equal(pthread_create(&thread, NULL, give_up, &g), 0);
+    while (!atomic_load(&g.done) &&
+           pg_sql(uri, "select count(*) from pg_locks where not granted") == 0)
+        (void)sched_yield();
+    assert_false(atomic_load(&g.done));
+    PQclear(PQexec(other, "commit"));
+    PQfinish(other);
+    (void)pthread_join(thread, NULL);
     assert_int_equal(pg_sql(uri, ROWS), 0);
-    (void)pthread_join(other, NULL);
     store_close(st);
     pg_drop(uri);
 }

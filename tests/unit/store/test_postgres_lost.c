@@ -6,7 +6,7 @@
 #include "store/checking.h"
 #include "store/cutting_proxy.h"
 #include "store/last.h"
-#include "store/postgres_sql.h"
+#include "store/postgres_standby.h"
 #include "store/threads.h"
 
 #include <dirent.h>
@@ -185,43 +185,6 @@ static pid_t wait_for_syncrep(const char *uri, const struct waiting *x)
     return pid;
 }
 
-static bool is_waiting(const char *uri, int pid)
-{
-    char sql[128];
-    (void)snprintf(
-        sql, sizeof sql,
-        "select count(*) from pg_stat_activity where pid = %d and wait_event = 'SyncRep'", pid);
-    return pg_sql(uri, sql) == 1;
-}
-
-/* New sessions show a setting before the server's checkpointer has it, and until then nobody waits:
- * it is in force when a commit has been seen waiting. All sessions were told of it before. */
-static void wait_for_standbys(const char *uri)
-{
-    char conninfo[256], cancel[64];
-    bool waits = false;
-    (void)snprintf(conninfo, sizeof conninfo, "%.*s", (int)(strrchr(uri, '/') - uri), uri);
-    (void)pg_sql(uri, "alter system set synchronous_standby_names = 'nobody'");
-    (void)pg_sql(uri, "create table tried(i int)");
-    (void)pg_sql(uri, "select pg_reload_conf()");
-    while (!waits) {
-        PGconn *c = PQconnectdb(conninfo);
-        const char *schema = strrchr(uri, '/') + 1;
-        char sql[128];
-        (void)snprintf(sql, sizeof sql, "insert into fl_%s.tried values (1)", schema);
-        assert_int_equal(PQsendQuery(c, sql), 1);
-        while (PQconsumeInput(c) && PQisBusy(c) && !(waits = is_waiting(uri, PQbackendPID(c))))
-            (void)sched_yield();
-        (void)snprintf(cancel, sizeof cancel, "select pg_cancel_backend(%d)", PQbackendPID(c));
-        if (waits)
-            (void)pg_sql(uri, cancel);
-        /* it waits no more when the other one is looked for */
-        for (PGresult *r; (r = PQgetResult(c)) != NULL;)
-            PQclear(r);
-        PQfinish(c);
-    }
-}
-
 static void *commit_and_wait(void *arg)
 {
     struct waiting *x = arg;
@@ -240,7 +203,7 @@ TEST(postgres_lost, what_a_server_did_not_wait_for_its_standby_for_is_not_acknow
         return;
     OK(store_open(env, uri, true, &x.st, e));
     OK(put(x.st, "a", &x.c, e));
-    wait_for_standbys(uri);
+    pg_wait_for_standbys(uri);
     assert_int_equal(pthread_create(&t, NULL, commit_and_wait, &x), 0);
     const pid_t pid = wait_for_syncrep(uri, &x);
     /* it commits then, and warns */
@@ -250,8 +213,7 @@ TEST(postgres_lost, what_a_server_did_not_wait_for_its_standby_for_is_not_acknow
         (void)sched_yield();
     (void)wait_for_syncrep(uri, &x);
     const bool early = atomic_load(&x.done);
-    (void)pg_sql(uri, "alter system reset synchronous_standby_names");
-    (void)pg_sql(uri, "select pg_reload_conf()");
+    pg_wait_for_no_standby(uri);
     pthread_join(t, NULL);
     assert_threads_were_fine();
     assert_false(early);
@@ -314,31 +276,38 @@ TEST(postgres_lost,
     (void)state;
     char uri[256];
     struct frozen x;
+    struct store *st;
     struct store_commit c;
     pthread_t t;
     if (pg_server_uri() == NULL || pg_server.pid == 0 || !pg_new_place(uri, sizeof uri))
         return;
-    set_timeout(1);
-    OK(store_open(env, uri, true, &x.st, e));
-    OK(put(x.st, "a", &c, e));
-    assert_int_equal(version_of(x.st, "a"), 1);
-    signal_server(SIGSTOP);
     CLEANUP(arena_free) struct arena *a = arena_new(1 << 20);
     struct store_version v;
     struct err why;
+    OK(store_open(env, uri, true, &st, e));
+    OK(put(st, "a", &c, e));
+    /* a second opening has little time: a server that is merely slow may have too little of it */
+    set_timeout(1);
+    while (store_open(env, uri, false, &x.st, &why) != ERR_OK)
+        assert_int_equal(why.code, ERR_UNAVAILABLE);
+    while (store_get(x.st, patient, SV_LIT("a"), STORE_NOW, a, &v, &why) != ERR_OK)
+        assert_int_equal(why.code, ERR_UNAVAILABLE);
+    assert_int_equal(v.version, 1);
+    signal_server(SIGSTOP);
     assert_int_equal(pthread_create(&t, NULL, commit_meanwhile, &x), 0);
     const err_code rc = store_get(x.st, patient, SV_LIT("a"), STORE_NOW, a, &v, &why);
+    set_timeout(0);
     signal_server(SIGCONT);
     assert_int_equal(rc, ERR_UNAVAILABLE);
     pthread_join(t, NULL);
     /* it was cut off in front of its COMMIT, or went on */
     const bool written = !thread_failure.any;
     thread_failure.any = false;
-    assert_int_equal(version_of(x.st, "a"), written ? 2 : 1);
-    OK(put(x.st, "a", &c, e));
-    assert_int_equal(c.t, written ? 3 : 2);
-    set_timeout(0);
     store_close(x.st);
+    assert_int_equal(version_of(st, "a"), written ? 2 : 1);
+    OK(put(st, "a", &c, e));
+    assert_int_equal(c.t, written ? 3 : 2);
+    store_close(st);
     pg_drop(uri);
 }
 
