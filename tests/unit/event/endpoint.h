@@ -1,5 +1,6 @@
 /* endpoint.h - an HTTP endpoint in a thread, which does with each request what its script says, and
- * keeps what it was sent. Behind the script it takes everything. */
+ * keeps what it was sent. Behind the script it takes everything. A connection on which no request
+ * came, since its caller had no more time, counts for nothing. */
 #pragma once
 #include "test.h"
 
@@ -71,7 +72,7 @@ static inline void ep_answer(struct endpoint *ep, int fd, int what)
 static inline void *ep_run(void *ctx)
 {
     struct endpoint *ep = ctx;
-    for (size_t i = 0;; i++) {
+    for (;;) {
         int fd = accept(ep->fd, NULL, NULL);
         pthread_mutex_lock(&ep->locked.lock);
         bool stop = ep->locked.stop;
@@ -79,8 +80,9 @@ static inline void *ep_run(void *ctx)
         char *request = fd >= 0 && !stop ? ep_read(fd) : NULL;
         if (request) {
             pthread_mutex_lock(&ep->locked.lock);
-            assert_true(ep->locked.n < EP_MOST);
-            ep->locked.requests[ep->locked.n++] = request;
+            const size_t i = ep->locked.n++;
+            assert_true(i < EP_MOST);
+            ep->locked.requests[i] = request;
             pthread_cond_broadcast(&ep->locked.came);
             pthread_mutex_unlock(&ep->locked.lock);
             ep_answer(ep, fd, i < ep->n_script ? ep->script[i] : 200);

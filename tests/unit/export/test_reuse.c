@@ -204,13 +204,24 @@ static struct job export_job(struct room *r, const struct job_export_params *p, 
     return fx_wait(&r->f, JOB_EXPORT, j.id, a);
 }
 
+/* Of the next export. The one before it may still be clearing up, by the same setting. */
+static void set_reuse(struct room *r, bool reuse)
+{
+    struct job_engine *engine = r->f.engine;
+    pthread_mutex_lock(&engine->locked.lock);
+    while (engine->locked.n_running)
+        pthread_cond_wait(&engine->locked.changed, &engine->locked.lock);
+    pthread_mutex_unlock(&engine->locked.lock);
+    engine->cfg.no_reuse = !reuse;
+}
+
 static void run_export(struct room *r, const struct job_export_params *p, bool reuse,
                        struct arena *a, struct result *x)
 {
     struct buf b = BUF_INIT(16 << 20);
     bool complete;
     yyjson_doc *doc;
-    r->f.engine->cfg.no_reuse = !reuse;
+    set_reuse(r, reuse);
     x->job = export_job(r, p, a);
     if (x->job.status != JOB_COMPLETED)
         fail_msg("%.*s", SV_FMT(x->job.message));
@@ -419,7 +430,6 @@ TEST(reuse, without_changes_nearly_all_is_copied_and_growth_costs_what_grew)
     };
     for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
         assert_int_equal(counts_of(&r, &others[i]).n_reused, 0);
-    r.f.engine->cfg.no_reuse = true;
     room_close(&r);
 }
 
@@ -437,7 +447,7 @@ TEST(reuse, a_wrong_memory_fails_the_export_that_checks_it_and_is_forgotten)
         assert_true(left_spoil(r.f.records, members[m]) > 50);
         /* with more than fifty ranges the next one checks */
         CLEANUP(arena_free) struct arena *a = arena_new(64 << 20);
-        r.f.engine->cfg.no_reuse = false;
+        set_reuse(&r, true);
         struct job j = export_job(&r, &forms[0], a);
         if (j.status != JOB_FAILED)
             fail_msg("nobody has seen a wrong %s", members[m]);

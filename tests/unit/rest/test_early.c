@@ -76,7 +76,8 @@ static void note_len(const char *path, off_t len)
         (void)snprintf(plug->files[n].path, sizeof plug->files[n].path, "%s", path);
         atomic_store(&plug->n_files, n + 1);
     }
-    if (i < N_FILES)
+    /* of two syncs of a file the one that began first may end last */
+    if (i < N_FILES && atomic_load(&plug->files[i].len) < len)
         atomic_store(&plug->files[i].len, len);
     pthread_mutex_unlock(&one);
 }
