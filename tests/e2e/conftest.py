@@ -3,7 +3,7 @@ import pytest
 import jitter
 import postgres
 
-from fhirlake import LONG, Server, generate
+from fhirlake import LONG, ROLE, Server, generate, patient
 
 jitter.begin()
 
@@ -41,6 +41,20 @@ def hostile():
     there = Hostile()
     yield there
     there.stop()
+
+
+@pytest.fixture
+def held_exports(hostile, tmp_path):
+    """A server with a data store, whose exports wait for their peer, and a call that lets them on."""
+    from s3_peer import roles_file
+    roles = roles_file(tmp_path, {"arn": ROLE, "allow": ["s3://bucket/*"],
+                                  "credentials": {"accessKeyId": "a", "secretAccessKey": "b"}})
+    with Server(None, "--s3-endpoint", hostile.url, "--roles", roles) as s:
+        store = s.create_store()
+        assert s.fhir(store).put("Patient/one", patient("one")).status == 201
+        hostile.ask("/_hold", {"path": "FHIR_EXPORT"})
+        yield s, store, lambda: hostile.ask("/_hold", {})
+        hostile.ask("/_hold", {})
 
 
 @pytest.fixture

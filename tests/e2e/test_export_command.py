@@ -10,8 +10,7 @@ import threading
 
 import pytest
 
-from fhirlake import BIN, ROLE, Server, patient, run, wait
-from s3_peer import Hostile, roles_file
+from fhirlake import BIN, ROLE, run, wait
 
 pytestmark = pytest.mark.sanitize
 
@@ -137,25 +136,8 @@ def test_export_on_a_terminal_draws_a_bar(server, world):
     assert b"[" + b"#" * 30 + b"] COMPLETED" in text and text.endswith(b"\r\x1b[K")
 
 
-@pytest.fixture
-def held(tmp_path):
-    """A server with a data store, whose exports wait for the peer, and a call that lets them on."""
-    peer = Hostile()
-    roles = roles_file(tmp_path, {"arn": ROLE, "allow": ["s3://bucket/*"],
-                                  "credentials": {"accessKeyId": "a", "secretAccessKey": "b"}})
-    try:
-        with Server(None, "--s3-endpoint", peer.url, "--roles", roles) as server:
-            store = server.create_store()
-            assert server.fhir(store).put("Patient/one", patient("one")).status == 201
-            peer.ask("/_hold", {"path": "FHIR_EXPORT"})
-            yield server, store, lambda: peer.ask("/_hold", {})
-            peer.ask("/_hold", {})
-    finally:
-        peer.stop()
-
-
-def test_interrupted_the_job_goes_on(held):
-    server, store, let_on = held
+def test_interrupted_the_job_goes_on(held_exports):
+    server, store, let_on = held_exports
     process = subprocess.Popen(
         [str(BIN), "export", "--endpoint", server.url, "--datastore", store, "--output", "s3://bucket/int", "--role", ROLE,
          "--credentials", str(server.data / "credentials")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -172,8 +154,8 @@ def test_interrupted_the_job_goes_on(held):
     assert refused.returncode == 1 and "ended" in refused.stderr
 
 
-def test_cancel(held):
-    server, store, let_on = held
+def test_cancel(held_exports):
+    server, store, let_on = held_exports
     runs, waits, last = [server.start_export(store, "s3://bucket/cancel") for _ in range(3)]
     wait(lambda: server.client().describe_fhir_export_job(DatastoreId=store, JobId=runs)["ExportJobProperties"]["JobStatus"],
          {"IN_PROGRESS"})

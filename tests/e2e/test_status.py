@@ -8,7 +8,6 @@ import pytest
 from botocore.exceptions import ClientError
 
 from fhirlake import KEY, ROLE, Server, patient, wait
-from test_export_command import held  # noqa: F401 (a fixture)
 
 
 def refused(call):
@@ -41,9 +40,9 @@ def test_the_fifth_a_peer_that_fails_is_a_failed_dependency():
         assert server.client().list_fhir_export_jobs(DatastoreId=store)["ExportJobPropertiesList"] == []
 
 
-def test_every_status_that_can_be_reached(held, server):  # noqa: F811
+def test_every_status_that_can_be_reached(held_exports, server):
     """One runs for as long as its peer is held, and the next one waits behind it."""
-    there, store, let_on = held
+    there, store, let_on = held_exports
     client = there.client()
     started = [client.start_fhir_export_job(
         DatastoreId=store, DataAccessRoleArn=ROLE,
