@@ -4,7 +4,8 @@
  * is never silent. So a head has a time as a whole, and bodies and answers have a least pace
  * (struct http_limits). The kernel tells how far an answer has come: the bytes that the other side
  * has acknowledged. On a connection that was used before, a head begins when bytes arrive. Our own
- * work has no deadline here.
+ * work has no deadline here, and what has come of a head and is not read yet is our work, too: a
+ * process that stood still, or a machine that is starved, is not the caller's fault.
  *
  * Over TLS a first head includes the handshake. A connection that was used before begins a head
  * with any byte, also with one that is TLS's own: callers send none between two requests but to say
@@ -21,7 +22,15 @@
 #include <netinet/in.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
+
+/* What has come is read as soon as it can be, so that nobody stays in time by sending more. */
+static bool waits_for_us(const struct http_conn *conn)
+{
+    int unread = 0;
+    return ioctl(conn->fd, FIONREAD, &unread) == 0 && unread > 0;
+}
 
 static bool counters(int fd, uint64_t *received, uint64_t *acknowledged)
 {
@@ -47,7 +56,8 @@ static bool next_head_is_late(struct http_conn *conn, bool fresh, uint64_t now_u
     } else if (conn->seen.mark_us == 0 && received != conn->seen.mark_bytes) {
         conn->seen.mark_us = now_us;
     }
-    return conn->seen.mark_us && now_us - conn->seen.mark_us > conn->all->limits.head_us;
+    return conn->seen.mark_us && now_us - conn->seen.mark_us > conn->all->limits.head_us &&
+           !waits_for_us(conn);
 }
 
 static bool is_slow(struct http_conn *conn, bool fresh, uint64_t bytes, uint64_t now_us)
@@ -74,7 +84,7 @@ bool http_conn_is_late_locked(struct http_conn *conn, uint64_t now_us)
     conn->seen.since_us = since_us;
     switch (phase) {
     case CONN_HEAD:
-        return now_us > since_us + conn->all->limits.head_us;
+        return now_us > since_us + conn->all->limits.head_us && !waits_for_us(conn);
     case CONN_BODY:
         return is_slow(conn, fresh, atomic_load(&conn->body_bytes), now_us);
     case CONN_ANSWER:

@@ -3,16 +3,20 @@
 #include "net/http_private.h"
 
 #include "../test.h"
+#include "base/clock.h"
 #include "base/limits.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <signal.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define BIG (64u << 20) /* bytes of an answer that no socket's buffers hold */
 
 static struct http_server *server;
+static uint64_t port_elsewhere; /* of a server in another process; 0: `server` is meant */
 
 static void take(void *ctx, struct http_request *req, struct http_allowance *out)
 {
@@ -73,12 +77,18 @@ static int one_thread(void **state)
     return 0;
 }
 
-/* From 127.0.0.`last`. */
-static int dial_from(unsigned last)
+static uint64_t port_of_server(void)
 {
     sv at = http_server_address(server);
     uint64_t port;
     assert_true(sv_to_u64(sv_tail(at, sv_find(at, ':') + 1), &port));
+    return port;
+}
+
+/* From 127.0.0.`last`. */
+static int dial_from(unsigned last)
+{
+    const uint64_t port = port_elsewhere ? port_elsewhere : port_of_server();
     struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port) };
     struct sockaddr_in from = { .sin_family = AF_INET };
     to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
@@ -164,6 +174,69 @@ TEST(late, a_head_that_never_ends_is_ended_wherever_it_stands)
     is_ended(dial(), "GET / HTTP/1.1\r\n", "");
     is_ended(dial(), "GET / HTTP/1.1\r\nHost: a\r\nX: ", "a");
     is_ended(dial(), "GET / HTTP/1.1\r\nHost: a\r\n", "X: a\r\n");
+}
+
+/* A process that has a server of one thread. */
+static pid_t start_elsewhere(struct http_limits limits)
+{
+    int tells[2];
+    assert_int_equal(pipe(tells), 0);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        n_threads = 1;
+        start(limits);
+        uint64_t port = port_of_server();
+        if (write(tells[1], &port, sizeof port) != (ssize_t)sizeof port)
+            _exit(1);
+        for (;;)
+            (void)pause();
+    }
+    assert_int_equal(read(tells[0], &port_elsewhere, sizeof port_elsewhere), sizeof port_elsewhere);
+    close(tells[0]);
+    close(tells[1]);
+    return pid;
+}
+
+#define HEADS 20u
+
+/* How many heads are answered that came half before the server stood still and half meanwhile, for
+ * longer than a head may take. More than HEADS: it did so too late. */
+static unsigned n_answered_behind_a_pause(pid_t pid)
+{
+    const uint64_t began_us = clock_mono_us();
+    unsigned n = 0;
+    int fds[HEADS];
+    for (unsigned i = 0; i < HEADS; i++) {
+        fds[i] = dial_from(i + 1);
+        assert_true(say(fds[i], "GET / HTTP/1.1\r\n"));
+    }
+    unsigned status = ask_anew(99, "/"); /* all of them are taken by then */
+    assert_int_equal(kill(pid, SIGSTOP), 0);
+    assert_int_equal(waitpid(pid, NULL, WUNTRACED), pid);
+    bool met = status == 200 && clock_mono_us() - began_us < SHORT_HEADS.head_us;
+    for (unsigned i = 0; i < HEADS; i++)
+        (void)say(fds[i], "Host: a\r\n\r\n");
+    (void)usleep((useconds_t)(2 * SHORT_HEADS.head_us));
+    assert_int_equal(kill(pid, SIGCONT), 0);
+    for (unsigned i = 0; i < HEADS; i++) {
+        n += answer(fds[i]) == 200;
+        close(fds[i]);
+    }
+    return met ? n : HEADS + 1;
+}
+
+TEST(late, a_head_that_came_while_the_server_stood_still_is_in_time)
+{
+    (void)state;
+    unsigned n = 0;
+    pid_t pid = start_elsewhere(SHORT_HEADS);
+    for (int i = 0; i < 50 && (n = n_answered_behind_a_pause(pid)) > HEADS; i++)
+        ;
+    port_elsewhere = 0;
+    assert_int_equal(kill(pid, SIGKILL), 0);
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+    assert_int_equal(n, HEADS);
 }
 
 /* What is in time is taken, and who is held up until it is not, on a busy machine, tries again. A
@@ -523,6 +596,7 @@ TEST(limits, an_address_has_a_share_of_the_connections_and_never_fewer_than_some
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        T(late, a_head_that_came_while_the_server_stood_still_is_in_time),
         LIVE(late, a_head_that_never_ends_is_ended_wherever_it_stands),
         LIVE(late, a_second_head_has_its_time_from_its_first_byte),
         LIVE(late, what_the_library_has_no_answer_for_ends_at_once),
