@@ -15,7 +15,7 @@ import threading
 import pytest
 
 from fhirlake import BIN, LONG, ROLE, ROOT, Server, patient, wait
-from s3_peer import Hostile, roles_file
+from s3_peer import roles_file
 
 pytestmark = [pytest.mark.sanitize, pytest.mark.threads]
 PUBLIC = "https://fhir.example/lake"
@@ -166,25 +166,20 @@ def test_an_export_over_http_tells_no_place_and_a_cancel_tells_nothing():
         assert "_type" not in json.dumps(endpoint.taken)
 
 
-def test_a_job_that_waits_for_another_is_told_as_queued(tmp_path):
-    peer = Hostile()
+def test_a_job_that_waits_for_another_is_told_as_queued(hostile, tmp_path):
     roles = roles_file(tmp_path, {"arn": ROLE, "allow": ["s3://bucket/*"], "credentials": {"accessKeyId": "a", "secretAccessKey": "b"}})
-    try:
-        with Endpoint() as endpoint, Server(None, *options(endpoint), "--s3-endpoint", peer.url, "--roles", roles) as server:
-            store = server.create_store()
-            assert server.fhir(store).put("Patient/1", patient(1)).status == 201
-            peer.ask("/_hold", {"path": "FHIR_EXPORT"})
-            runs = server.start_export(store, "s3://bucket/first")
-            endpoint.wait_for(runs, "Export Job In Progress")
-            waits = server.start_export(store, "s3://bucket/second")
-            endpoint.wait_for(waits, "Export Job Queued")
-            peer.ask("/_hold", {})
-            for job, queued in ((runs, []), (waits, ["Queued"])):
-                endpoint.wait_for(job, "Export Job Completed")
-                assert endpoint.types(job) == [f"Export Job {s}" for s in ("Submitted", *queued, "In Progress", "Completed")]
-    finally:
-        peer.ask("/_hold", {})
-        peer.stop()
+    with Endpoint() as endpoint, Server(None, *options(endpoint), "--s3-endpoint", hostile.url, "--roles", roles) as server:
+        store = server.create_store()
+        assert server.fhir(store).put("Patient/1", patient(1)).status == 201
+        hostile.ask("/_hold", {"path": "FHIR_EXPORT"})
+        runs = server.start_export(store, "s3://bucket/first")
+        endpoint.wait_for(runs, "Export Job In Progress")
+        waits = server.start_export(store, "s3://bucket/second")
+        endpoint.wait_for(waits, "Export Job Queued")
+        hostile.ask("/_hold", {})
+        for job, queued in ((runs, []), (waits, ["Queued"])):
+            endpoint.wait_for(job, "Export Job Completed")
+            assert endpoint.types(job) == [f"Export Job {s}" for s in ("Submitted", *queued, "In Progress", "Completed")]
 
 
 def test_an_endpoint_that_stalls_holds_nothing_up_and_gets_all_in_their_order_later():
