@@ -25,13 +25,6 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-/* What has come is read as soon as it can be, so that nobody stays in time by sending more. */
-static bool waits_for_us(const struct http_conn *conn)
-{
-    int unread = 0;
-    return ioctl(conn->fd, FIONREAD, &unread) == 0 && unread > 0;
-}
-
 static bool counters(int fd, uint64_t *received, uint64_t *acknowledged)
 {
     struct tcp_info i = { 0 };
@@ -42,6 +35,21 @@ static bool counters(int fd, uint64_t *received, uint64_t *acknowledged)
     *received = i.tcpi_bytes_received;
     *acknowledged = i.tcpi_bytes_acked;
     return true;
+}
+
+/* Of a head that is late: has it come, and nobody here has read it? That is so when there are
+ * unread bytes, and no more of them at the next look. They become more where somebody sends as fast
+ * as he is read, as TLS's own messages can be. */
+static bool waits_for_us(struct http_conn *conn)
+{
+    int unread = 0;
+    uint64_t received, acknowledged;
+    if (ioctl(conn->fd, FIONREAD, &unread) != 0 || unread <= 0 ||
+        !counters(conn->fd, &received, &acknowledged))
+        return false;
+    const bool waits = conn->seen.late_bytes == 0 || conn->seen.late_bytes == received;
+    conn->seen.late_bytes = received;
+    return waits;
 }
 
 /* A head on a connection that was used before: its time runs from its first byte. */
@@ -82,6 +90,8 @@ bool http_conn_is_late_locked(struct http_conn *conn, uint64_t now_us)
     bool fresh = phase != conn->seen.phase || since_us != conn->seen.since_us;
     conn->seen.phase = phase;
     conn->seen.since_us = since_us;
+    if (fresh)
+        conn->seen.late_bytes = 0;
     switch (phase) {
     case CONN_HEAD:
         return now_us > since_us + conn->all->limits.head_us && !waits_for_us(conn);

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -237,6 +238,57 @@ TEST(late, a_head_that_came_while_the_server_stood_still_is_in_time)
     assert_int_equal(kill(pid, SIGKILL), 0);
     assert_int_equal(waitpid(pid, NULL, 0), pid);
     assert_int_equal(n, HEADS);
+}
+
+/* Both ends of a connection on loopback. */
+static void pair(int *here, int *there)
+{
+    struct sockaddr_in sa = { .sin_family = AF_INET };
+    socklen_t len = sizeof sa;
+    int listener = socket(AF_INET, SOCK_STREAM, 0);
+    sa.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    assert_int_equal(bind(listener, (struct sockaddr *)&sa, sizeof sa), 0);
+    assert_int_equal(listen(listener, 1), 0);
+    assert_int_equal(getsockname(listener, (struct sockaddr *)&sa, &len), 0);
+    *there = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(connect(*there, (struct sockaddr *)&sa, sizeof sa), 0);
+    *here = accept(listener, NULL, NULL);
+    assert_true(*here >= 0);
+    close(listener);
+}
+
+static void comes(int here, int there, int n)
+{
+    int unread = 0;
+    assert_int_equal(send(there, "GET ", 4, 0), 4);
+    while (unread < n)
+        assert_int_equal(ioctl(here, FIONREAD, &unread), 0);
+    assert_int_equal(unread, n);
+}
+
+TEST(late, a_head_is_in_time_that_nobody_reads_but_not_one_that_grows_meanwhile)
+{
+    (void)state;
+    struct http_conns all = { .limits = { .head_us = 10 } };
+    struct http_conn conn = { .all = &all, .phase = CONN_HEAD, .since_us = 100 };
+    int there;
+    pair(&conn.fd, &there);
+    assert_false(http_conn_is_late_locked(&conn, 110));
+    assert_true(http_conn_is_late_locked(&conn, 111));
+    comes(conn.fd, there, 4);
+    assert_false(http_conn_is_late_locked(&conn, 200));
+    assert_false(http_conn_is_late_locked(&conn, 1000000));
+    comes(conn.fd, there, 8);
+    assert_true(http_conn_is_late_locked(&conn, 1000001));
+    /* the next one */
+    conn.since_us = 2000000;
+    assert_false(http_conn_is_late_locked(&conn, 2000001));
+    assert_false(http_conn_is_late_locked(&conn, 3000000));
+    char read[8];
+    assert_int_equal(recv(conn.fd, read, sizeof read, 0), sizeof read);
+    assert_true(http_conn_is_late_locked(&conn, 3000001));
+    close(conn.fd);
+    close(there);
 }
 
 /* What is in time is taken, and who is held up until it is not, on a busy machine, tries again. A
@@ -597,6 +649,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(late, a_head_that_came_while_the_server_stood_still_is_in_time),
+        T(late, a_head_is_in_time_that_nobody_reads_but_not_one_that_grows_meanwhile),
         LIVE(late, a_head_that_never_ends_is_ended_wherever_it_stands),
         LIVE(late, a_second_head_has_its_time_from_its_first_byte),
         LIVE(late, what_the_library_has_no_answer_for_ends_at_once),
