@@ -8,12 +8,15 @@
 #include "store/lease.h"
 #include "store/postgres_sql.h"
 
+#include <stdatomic.h>
 #include <unistd.h>
 
 static struct world one, two;
 
-/* What the other one does in front of the next writing of records. */
-static void (*between)(void);
+/* What the other one does in front of the next writing of records by the first. Whichever of its
+ * threads that is: nothing of it may be under way. */
+typedef void (*hook)(void);
+static _Atomic(hook) between;
 
 err_code __real_records_write(struct records *r, const struct records_write *x, size_t n,
                               struct err *e);
@@ -22,8 +25,7 @@ err_code __wrap_records_write(struct records *r, const struct records_write *x, 
 err_code __wrap_records_write(struct records *r, const struct records_write *x, size_t n,
                               struct err *e)
 {
-    void (*does)(void) = between;
-    between = NULL;
+    hook does = r == one.records ? atomic_exchange(&between, NULL) : NULL;
     if (does)
         does();
     return __real_records_write(r, x, n, e);
@@ -54,7 +56,7 @@ static int set_up(void **state)
     (void)state;
     if (there_is_none())
         return 0;
-    between = NULL;
+    atomic_store(&between, NULL);
     assert_true(pg_new_place(system_uri, sizeof system_uri));
     open_world(&one, system_uri, pg_server_uri());
     open_world(&two, system_uri, pg_server_uri());
@@ -165,17 +167,17 @@ TEST(nodes, a_record_that_two_change_has_both_changes)
     said_in = arena_new(1 << 20);
     create(&one, "", subject);
     wait_for(&two, subject, "ACTIVE");
-    between = two_tags;
+    atomic_store(&between, two_tags);
     (void)call_of(&one, 200, "TagResource",
                   on_arn(subject, ",'Tags':[{'Key':'mine','Value':'1'}]"));
     yyjson_val *v = call_of(&two, 200, "ListTagsForResource", on_arn(subject, ""));
     assert_int_equal(yyjson_arr_size(json_get(v, "Tags")), 2);
-    between = two_renames;
+    atomic_store(&between, two_renames);
     (void)call_of(&one, 200, "UntagResource", on_arn(subject, ",'TagKeys':['mine']"));
     v = call_of(&one, 200, "DescribeFHIRDatastore", on_id(subject, ""));
     assert_sv(text_at(v, "DatastoreProperties.DatastoreName"), SV_LIT("theirs"));
     /* what the other one has done is looked at again: it cannot be updated any more */
-    between = two_deletes;
+    atomic_store(&between, two_deletes);
     v = call_of(&one, 0, "UpdateFHIRDatastore", on_id(subject, ",'DatastoreName':'mine'"));
     assert_null(json_get(v, "DatastoreProperties"));
     wait_for(&one, subject, "DELETED");
@@ -196,7 +198,7 @@ TEST(nodes, one_token_makes_one_data_store_whoever_is_asked)
     if (there_is_none())
         return;
     said_in = arena_new(1 << 20);
-    between = two_creates;
+    atomic_store(&between, two_creates);
     create(&one, ",'ClientToken':'the-same-token-of-both'", mine);
     assert_string_equal(mine, theirs);
     create(&one, ",'ClientToken':'the-same-token-of-both'", again);
@@ -222,13 +224,14 @@ TEST(nodes, no_more_data_stores_are_made_than_there_may_be)
     said_in = arena_new(1 << 20);
     create(&one, "", ids[0]);
     create(&two, "", ids[1]);
+    wait_for(&one, ids[0], "ACTIVE");
+    wait_for(&two, ids[1], "ACTIVE");
     /* both for the last place */
-    between = two_creates_another;
+    atomic_store(&between, two_creates_another);
     yyjson_val *v = call_of(&one, 429, "CreateFHIRDatastore", "'DatastoreTypeVersion':'R4'");
     assert_sv(text_at(v, "__type"), SV_LIT("ThrottlingException"));
     memcpy(ids[2], theirs, sizeof theirs);
     /* a deletion by either makes room for the other */
-    wait_for(&one, ids[0], "ACTIVE");
     removed(ids[0]);
     create(&two, "", ids[3]);
     /* the newest first, and no two in one place */
