@@ -8,6 +8,7 @@ import random
 import secrets
 import signal
 import subprocess
+import time
 
 import bulk
 import pytest
@@ -237,12 +238,15 @@ def test_keys_are_wrapped_anew_while_the_server_runs_whatever_is_killed(tmp_path
             assert server.fhir(store).put("Patient/w2", named("w2")).status == 201
             rows[store] = server.fhir(store).get("Patient/w2").body
         files = {s: [p.read_bytes() for p in sorted((server.data / "stores" / s).glob("*.sst"))] for s in stores}
+        began = time.monotonic()
+        assert run("rewrap", server.data, "--encryption-key-file", keys).count("was wrapped by this key") == 6
+        takes = time.monotonic() - began
         put(keys, f"{new}\n{old}\n")
         command = [str(BIN), "rewrap", str(server.data), "--encryption-key-file", str(keys)]
         for _ in range(5):
             process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
             try:
-                process.wait(rng.random() * 0.02)
+                process.wait(rng.random() * takes)
             except subprocess.TimeoutExpired:
                 process.send_signal(signal.SIGKILL)
             process.communicate()
