@@ -196,7 +196,7 @@ def test_a_data_store_that_one_deletes_takes_nothing_from_the_other(nodes):
 
 
 def test_what_a_node_was_making_when_it_was_killed_another_makes(nodes, tmp_path):
-    third = Server(tmp_path / "c", "--store", nodes.pg.uri(nodes.database)).start()
+    third = Server(tmp_path / "c", "--store", nodes.pg.uri(nodes.database), "--preload-patients", "1000000").start()  # without an end
     store = third.client().create_fhir_datastore(DatastoreTypeVersion="R4", PreloadDataConfig={"PreloadDataType": "SYNTHEA"})["DatastoreId"]
     third.kill()
     # its lease ends, and somebody looks
