@@ -183,6 +183,20 @@ static err_code none_left(struct export_job *export, struct err *e)
     return ERR(e, ERR_EOF, "no range is left to take");
 }
 
+/* False: another thread has it in hand by now. When all of them stand still, its lease can end
+ * between the look and this one's turn; that thread finds out, and the range is for the next. */
+static bool put_in_hand(struct export_job *export, size_t range, struct lease *lease)
+{
+    pthread_mutex_lock(&export->shared.lock);
+    const bool is_free = !export->shared.in_hand[range];
+    if (is_free) {
+        export->share->leases[range] = lease;
+        export->shared.in_hand[range] = true;
+    }
+    pthread_mutex_unlock(&export->shared.lock);
+    return is_free;
+}
+
 err_code export_share_take(struct export_job *export, size_t *out, struct err *e)
 {
     struct export_share *s = export->share;
@@ -200,13 +214,13 @@ err_code export_share_take(struct export_job *export, size_t *out, struct err *e
         if (n == 0)
             return none_left(export, e);
         err_code rc = job_run_range_take(export->run, s->door, ranges, n, &lease, &which, &why);
-        if (rc == ERR_OK) {
+        if (rc == ERR_OK && put_in_hand(export, ranges[which], lease)) {
             *out = ranges[which];
-            pthread_mutex_lock(&export->shared.lock);
-            s->leases[*out] = lease;
-            export->shared.in_hand[*out] = true;
-            pthread_mutex_unlock(&export->shared.lock);
             return ERR_OK;
+        }
+        if (rc == ERR_OK) {
+            lease_release(lease);
+            continue;
         }
         if (rc == ERR_EOF)
             /* all of these are in others' hands */
