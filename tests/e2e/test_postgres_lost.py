@@ -194,6 +194,34 @@ def test_a_node_that_is_lost_in_the_middle_of_a_count_holds_up_nobody(lost_and_o
     assert counted.status == 200 and counted.json["total"] == 10, counted.body
 
 
+def test_a_range_whose_lease_ends_while_its_node_stands_still_stays_in_one_hand(lost_and_other, pg, database, population):
+    """One thread has it in hand, and another one was about to ask for it: that one gets it when the node wakes."""
+    proxy, a, _ = lost_and_other
+    a.start()
+    lines = put_in(a, population)
+    store = a.create_store()
+    assert a.import_all(store, "s3://input/pop/")["JobStatus"] == "COMPLETED"
+
+    def held():
+        return pg.sql("select name, epoch from fl_system.leases where name like 'range/%' and until > clock_timestamp()", database)
+    proxy.hold(b"{range/")
+    proxy.hold(b"select k.first, k.count, k.raw_len")
+    job = a.start_export(store)
+    wait(lambda: proxy.holds, [[]])
+    one = min(held())
+    name, epoch = one.split("|")
+    a.process.send_signal(signal.SIGSTOP)
+    wait(held, [[]])
+    proxy.freed.set()
+    wait(lambda: pg.sql(f"select epoch from fl_system.leases where name = '{name}'", database) != [epoch], {True})
+    a.process.send_signal(signal.SIGCONT)
+    done = a.wait_export(store, job)
+    assert done["JobStatus"] == "COMPLETED", done
+    _, resources = read_export(a.folder(done["OutputDataConfig"]["S3Configuration"]["S3Uri"]))
+    assert_same_resources(resources, lines)
+    assert a.stop() == 0, a.log_text()[-3000:]
+
+
 def test_an_import_and_an_export_go_on_when_connections_end(pg, database, tmp_path, population):
     proxy = postgres.Proxy(pg.port)
     rng = random.Random(5)
