@@ -590,9 +590,9 @@ def test_who_does_not_read_his_answers_holds_little_memory_and_keeps_no_one_out(
         def sip():
             """Little, yet what keeps a reader from being ended for his slowness, however long the others take and however late this
             one is: 8 KiB are asked for in each second, and a window is some 4 KiB here."""
-            while not stop.wait(0.05):
+            while not stop.wait(0.02):
                 got, now = dict(held), time.monotonic()
-                late = [s for s in got if len(got[s]) < (now - began[s]) * (16 << 10)]
+                late = [s for s in got if len(got[s]) < (now - began[s]) * (40 << 10)]
                 for s in select.select(late, [], [], 0)[0]:
                     got[s] += s.recv(16 << 10)
 
