@@ -34,7 +34,7 @@ typedef bool (*callout_may_fn)(void *ctx, const struct sockaddr *to);
 void callout_arm(struct callout *callout, CURL *easy, callout_may_fn may, void *ctx);
 /* Whom a TLS peer has to be known by: the authorities of a PEM file, or the system's where ca_file
  * is NULL. Sets options of libcurl's, as callout_arm(). A file that is replaced counts from the
- * next connection on. With one that cannot be read a connection ends with
+ * next connection on, also of this handle. With one that cannot be read a connection ends with
  * CURLE_SSL_CACERT_BADFILE. */
 void callout_trust(CURL *easy, const char *ca_file);
 

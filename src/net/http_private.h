@@ -130,7 +130,8 @@ struct http_conn {
     struct http_share share;
     struct { /* the watch's */
         uint64_t since_us, mark_us, mark_bytes;
-        uint64_t late_bytes; /* received when a late head was looked at last; 0: it was not */
+        int64_t late_read; /* bytes that had been read when a late head was looked at last */
+        bool late;         /* it was */
         conn_phase phase;
     } seen;
 };

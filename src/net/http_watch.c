@@ -38,17 +38,20 @@ static bool counters(int fd, uint64_t *received, uint64_t *acknowledged)
 }
 
 /* Of a head that is late: has it come, and nobody here has read it? That is so when there are
- * unread bytes, and no more of them at the next look. They become more where somebody sends as fast
- * as he is read, as TLS's own messages can be. */
+ * unread bytes, and none was read since the last look. Who sends as fast as he is read, as TLS's
+ * own messages can be, is not waited for. */
 static bool waits_for_us(struct http_conn *conn)
 {
     int unread = 0;
     uint64_t received, acknowledged;
-    if (ioctl(conn->fd, FIONREAD, &unread) != 0 || unread <= 0 ||
-        !counters(conn->fd, &received, &acknowledged))
+    /* in this order: what comes in between makes fewer of those that were read */
+    if (!counters(conn->fd, &received, &acknowledged) || ioctl(conn->fd, FIONREAD, &unread) != 0 ||
+        unread <= 0)
         return false;
-    const bool waits = conn->seen.late_bytes == 0 || conn->seen.late_bytes == received;
-    conn->seen.late_bytes = received;
+    const int64_t n_read = (int64_t)received - unread;
+    const bool waits = !conn->seen.late || n_read <= conn->seen.late_read;
+    conn->seen.late = true;
+    conn->seen.late_read = n_read;
     return waits;
 }
 
@@ -91,7 +94,7 @@ bool http_conn_is_late_locked(struct http_conn *conn, uint64_t now_us)
     conn->seen.phase = phase;
     conn->seen.since_us = since_us;
     if (fresh)
-        conn->seen.late_bytes = 0;
+        conn->seen.late = false;
     switch (phase) {
     case CONN_HEAD:
         return now_us > since_us + conn->all->limits.head_us && !waits_for_us(conn);

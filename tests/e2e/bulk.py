@@ -99,16 +99,23 @@ def export(fhir, path="$export", body=None, **headers):
 
 
 @contextlib.contextmanager
-def held(server, fhir):
-    """Jobs that are asked for within this wait for its end: an erasure before them does, as while `fhirlake backup` copies."""
-    assert fhir.put("Basic/held", {"resourceType": "Basic", "id": "held", "code": {"text": "x"}}).status == 201
+def backing_up(server):
+    """Within this, erasures do not end: as while `fhirlake backup` copies from a snapshot."""
     snapshot = server.data / "backup"
     snapshot.mkdir()
     try:
-        assert fhir.post("Basic/held/$erase", None, content_type=None).status == 202
         yield
     finally:
         snapshot.rmdir()
+
+
+@contextlib.contextmanager
+def held(server, fhir):
+    """Jobs that are asked for within this wait for its end: an erasure is before them."""
+    assert fhir.put("Basic/held", {"resourceType": "Basic", "id": "held", "code": {"text": "x"}}).status == 201
+    with backing_up(server):
+        assert fhir.post("Basic/held/$erase", None, content_type=None).status == 202
+        yield
 
 
 def refused(fhir, path="$export", body=None, **headers):

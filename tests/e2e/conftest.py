@@ -3,7 +3,7 @@ import pytest
 import jitter
 import postgres
 
-from fhirlake import LONG, ROLE, Server, generate, patient
+from fhirlake import LONG, Server, generate, patient
 
 jitter.begin()
 
@@ -46,10 +46,7 @@ def hostile():
 @pytest.fixture
 def held_exports(hostile, tmp_path):
     """A server with a data store, whose exports wait for their peer, and a call that lets them on."""
-    from s3_peer import roles_file
-    roles = roles_file(tmp_path, {"arn": ROLE, "allow": ["s3://bucket/*"],
-                                  "credentials": {"accessKeyId": "a", "secretAccessKey": "b"}})
-    with Server(None, "--s3-endpoint", hostile.url, "--roles", roles) as s:
+    with Server(None, *hostile.options(tmp_path)) as s:
         store = s.create_store()
         assert s.fhir(store).put("Patient/one", patient("one")).status == 201
         hostile.ask("/_hold", {"path": "FHIR_EXPORT"})

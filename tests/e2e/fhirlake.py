@@ -13,7 +13,6 @@ import signal
 import socket
 import ssl
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -258,9 +257,10 @@ class Fhir:
     def hang_up(self):
         """Other threads' calls that are under way fail, as if the caller were gone."""
         for connection in list(self.under_way):
-            if connection.sock:
+            sock = connection.sock  # its thread may close it
+            if sock:
                 with contextlib.suppress(OSError):
-                    connection.sock.shutdown(socket.SHUT_RDWR)
+                    sock.shutdown(socket.SHUT_RDWR)
 
     def signed(self, method, url, headers=None, data=None):
         """The headers of a request, with its signature where this client signs."""

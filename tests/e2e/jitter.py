@@ -11,15 +11,16 @@ import threading
 import time
 
 KIND = os.environ.get("FHIRLAKE_JITTER", "")
+CHANCE = random.Random()  # its own: tests repeat theirs from a seed
 
 
 def pause():
     """Mostly short, one in thirty longer than a small job takes."""
-    dice = random.random()
+    dice = CHANCE.random()
     if dice < 0.03:
-        time.sleep(random.uniform(0.3, 1.5))
+        time.sleep(CHANCE.uniform(0.3, 1.5))
     elif dice < 0.4:
-        time.sleep(random.expovariate(1 / 0.02))
+        time.sleep(CHANCE.expovariate(1 / 0.02))
 
 
 def slow_clients():
@@ -48,9 +49,9 @@ class Freezer:
     def begin(self):
         freezer = self
 
-        def start(process, arguments, *rest, **more):
-            freezer.popen(process, arguments, *rest, **more)
-            if isinstance(arguments, list) and arguments[1:2] == ["serve"]:
+        def start(process, *given, **more):
+            freezer.popen(process, *given, **more)
+            if isinstance(process.args, list) and process.args[1:2] == ["serve"]:
                 with freezer.lock:
                     freezer.servers[process.pid] = process
 
@@ -73,15 +74,15 @@ class Freezer:
                 if self.servers[pid].returncode is not None:
                     del self.servers[pid]
             for pid in pids or list(self.servers):
-                if pid in self.servers and pid not in self.meant and (pids or random.random() < 0.5):
+                if pid in self.servers and pid not in self.meant and (pids or CHANCE.random() < 0.5):
                     self.send_signal(self.servers[pid], number)
                     yield pid
 
     def freeze(self):
         while True:
-            time.sleep(random.uniform(0, 0.3))
+            time.sleep(CHANCE.uniform(0, 0.3))
             frozen = list(self.signal_all([], signal.SIGSTOP))
-            time.sleep(random.uniform(0, 0.3) if random.random() < 0.9 else 1)
+            time.sleep(CHANCE.uniform(0, 0.3) if CHANCE.random() < 0.9 else 1)
             if frozen:
                 list(self.signal_all(frozen, signal.SIGCONT))
 

@@ -9,7 +9,7 @@ import boto3
 import botocore.config
 import pytest
 
-from fhirlake import ROOT
+from fhirlake import ROLE, ROOT
 
 ACCOUNT = "123456789012"
 
@@ -108,6 +108,11 @@ class Hostile:
         self.s3 = boto3.client("s3", endpoint_url=self.url, region_name=self.region, aws_access_key_id=self.own_key,
                                aws_secret_access_key=self.own_secret,
                                config=botocore.config.Config(s3={"addressing_style": "path"}))
+
+    def options(self, folder, url=None):
+        """Of a server whose role has the bucket here; its file is in the folder."""
+        return ["--s3-endpoint", url or self.url, "--roles", roles_file(folder, {
+            "arn": ROLE, "allow": [f"s3://{self.bucket}/*"], "credentials": {"accessKeyId": "a", "secretAccessKey": "b"}})]
 
     def ask(self, path, body=None):
         data = None if body is None else json.dumps(body).encode()

@@ -11,7 +11,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 import postgres
-from backend import FORM, JWT_BEARER, OURS, Backend, ClientKey, WithToken, command, hs256, register
+from backend import FORM, OURS, Backend, ClientKey, WithToken, command, hs256, register
 from bulk import ASYNC, Export
 from fhirlake import KEY, ROLE, Server, ask_control, wait
 from identity import b64, claims, smart_store

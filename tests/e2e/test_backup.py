@@ -13,7 +13,6 @@ import time
 import pytest
 
 from fhirlake import BIN, LONG, ROLE, Server, patient, wait
-from s3_peer import roles_file
 from test_restore import backed_up, ended, history, restore, shown, write_at_random
 
 pytestmark = [pytest.mark.sanitize, pytest.mark.files]
@@ -297,9 +296,7 @@ def test_kill_9_leaves_a_whole_backup_or_none_and_a_whole_folder_or_none(tmp_pat
 
 
 def test_a_job_that_ran_when_the_backup_was_taken_has_ended(hostile, tmp_path):
-    roles = roles_file(tmp_path, {"arn": ROLE, "allow": [f"s3://{hostile.bucket}/*"],
-                                  "credentials": {"accessKeyId": "a", "secretAccessKey": "b"}})
-    with Server(None, "--s3-endpoint", hostile.url, "--roles", roles) as server:
+    with Server(None, *hostile.options(tmp_path)) as server:
         client, store = server.client(), server.create_store()
         hostile.s3.put_object(Bucket=hostile.bucket, Key="j/a.ndjson", Body="\n".join(patient(f"j{i}") for i in range(20)))
 

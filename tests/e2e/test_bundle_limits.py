@@ -48,9 +48,11 @@ def test_bundles_beyond_the_queue_are_told_to_come_again(fhir):
     for _ in range(20):
         all_of_them = [socket.create_connection((base.hostname, base.port), 60) for _ in range(AT_WORK + WAITING + 12)]
         fhir.process.send_signal(signal.SIGSTOP)  # so that none is done before the last one has come
-        for connection in all_of_them:
-            connection.sendall(request)
-        fhir.process.send_signal(signal.SIGCONT)
+        try:
+            for connection in all_of_them:
+                connection.sendall(request)
+        finally:
+            fhir.process.send_signal(signal.SIGCONT)
         assert fhir.get("Patient?_count=1").status == 200, "single requests go on beside them"
         answers = [read_answer(connection) for connection in all_of_them]
         for connection in all_of_them:

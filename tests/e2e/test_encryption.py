@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError
 
 from fhirlake import BIN, Server, patient, wait
 from test_backup import run
-from test_restore import backed_up, ended, history, restore, write_at_random
+from test_restore import backed_up, ended, history, restore
 
 pytestmark = [pytest.mark.sanitize, pytest.mark.files]
 MARK = "Zqx" + secrets.token_hex(12)  # of every family name that these tests write

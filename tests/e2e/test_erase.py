@@ -13,7 +13,7 @@ import time
 import pytest
 
 import postgres
-from bulk import export
+from bulk import backing_up, export
 from fhirlake import FINAL, LONG, Server, ask_control, run, wait
 
 pytestmark = pytest.mark.sanitize
@@ -411,12 +411,11 @@ def test_it_waits_for_the_snapshot_of_a_backup(alone):
     server = alone
     fhir = server.fhir(server.create_store())
     put(fhir, patient("p"))
-    (server.data / "backup").mkdir()  # as while fhirlake backup copies from there
-    job = job_of(fhir.post("Patient/p/$erase", None, content_type=None))
-    wait(lambda: fhir.get("Patient/p").status, {404})
-    for _ in range(5):
-        assert fhir.get(f"$erase/{job}").json["status"] != "COMPLETED"
-    (server.data / "backup").rmdir()
+    with backing_up(server):
+        job = job_of(fhir.post("Patient/p/$erase", None, content_type=None))
+        wait(lambda: fhir.get("Patient/p").status, {404})
+        for _ in range(5):
+            assert fhir.get(f"$erase/{job}").json["status"] != "COMPLETED"
     assert ended(fhir, "erase", job)["status"] == "COMPLETED"
 
 
@@ -428,14 +427,13 @@ def test_erasures_that_wait_are_done_with_one_rewrite(tmp_path):
         lines = [json.dumps(patient(f"p{i}")) for i in range(100)]
         server.put_object("s3://input/x/all.ndjson", "\n".join(lines))
         assert server.import_all(store, "s3://input/x/")["JobStatus"] == "COMPLETED"
-        (server.data / "backup").mkdir()  # as while fhirlake backup copies from there
-        held = job_of(fhir.post("Patient/p0/$erase", None, content_type=None))
-        wait(lambda: fhir.get("Patient/p0").status, {404})
-        names = [job_of(fhir.post(f"Patient/p{i}/$erase", None, content_type=None)) for i in range(1, 10)]
-        hard = job_of(fhir.post("Observation/$bulk-delete?isHardDelete=true", None, content_type=None))
-        exported = server.start_export(store)
-        last = job_of(fhir.post("Patient/p10/$erase", None, content_type=None))
-        (server.data / "backup").rmdir()
+        with backing_up(server):
+            held = job_of(fhir.post("Patient/p0/$erase", None, content_type=None))
+            wait(lambda: fhir.get("Patient/p0").status, {404})
+            names = [job_of(fhir.post(f"Patient/p{i}/$erase", None, content_type=None)) for i in range(1, 10)]
+            hard = job_of(fhir.post("Observation/$bulk-delete?isHardDelete=true", None, content_type=None))
+            exported = server.start_export(store)
+            last = job_of(fhir.post("Patient/p10/$erase", None, content_type=None))
         first = ended(fhir, "erase", names[-1])
         # whoever is done first, nothing of any of them is there
         assert files_with(server.data, *[f"Markp{i}\"" for i in range(10)]) == []
@@ -512,14 +510,13 @@ def test_a_data_store_is_deleted_while_erasures_wait(alone):
     lines = [json.dumps(patient(f"p{i}")) for i in range(2000)]
     server.put_object("s3://input/x/all.ndjson", "\n".join(lines))
     assert server.import_all(store, "s3://input/x/")["JobStatus"] == "COMPLETED"
-    (server.data / "backup").mkdir()  # as while fhirlake backup copies from there
-    job_of(fhir.post("Patient/p0/$erase", None, content_type=None))
-    server.start_export(store)
-    for i in range(1, 5):
-        job_of(fhir.post(f"Patient/p{i}/$erase", None, content_type=None))
-    client.delete_fhir_datastore(DatastoreId=store)
-    wait(lambda: client.describe_fhir_datastore(DatastoreId=store)["DatastoreProperties"]["DatastoreStatus"], {"DELETED"})
-    (server.data / "backup").rmdir()
+    with backing_up(server):
+        job_of(fhir.post("Patient/p0/$erase", None, content_type=None))
+        server.start_export(store)
+        for i in range(1, 5):
+            job_of(fhir.post(f"Patient/p{i}/$erase", None, content_type=None))
+        client.delete_fhir_datastore(DatastoreId=store)
+        wait(lambda: client.describe_fhir_datastore(DatastoreId=store)["DatastoreProperties"]["DatastoreStatus"], {"DELETED"})
     assert files_with(server.data, "Markp4") == []
     other = server.fhir(server.create_store())
     put(other, patient("p"))

@@ -14,8 +14,7 @@ import threading
 
 import pytest
 
-from fhirlake import BIN, LONG, ROLE, ROOT, Server, patient, wait
-from s3_peer import roles_file
+from fhirlake import BIN, LONG, ROOT, Server, patient, wait
 
 pytestmark = [pytest.mark.sanitize, pytest.mark.threads]
 PUBLIC = "https://fhir.example/lake"
@@ -166,20 +165,26 @@ def test_an_export_over_http_tells_no_place_and_a_cancel_tells_nothing():
         assert "_type" not in json.dumps(endpoint.taken)
 
 
-def test_a_job_that_waits_for_another_is_told_as_queued(hostile, tmp_path):
-    roles = roles_file(tmp_path, {"arn": ROLE, "allow": ["s3://bucket/*"], "credentials": {"accessKeyId": "a", "secretAccessKey": "b"}})
-    with Endpoint() as endpoint, Server(None, *options(endpoint), "--s3-endpoint", hostile.url, "--roles", roles) as server:
+@pytest.mark.parametrize("kind", ["Export", "Import"])
+def test_a_job_that_waits_for_another_is_told_as_queued(hostile, tmp_path, kind):
+    with Endpoint() as endpoint, Server(None, *options(endpoint), *hostile.options(tmp_path)) as server:
         store = server.create_store()
-        assert server.fhir(store).put("Patient/1", patient(1)).status == 201
-        hostile.ask("/_hold", {"path": "FHIR_EXPORT"})
-        runs = server.start_export(store, "s3://bucket/first")
-        endpoint.wait_for(runs, "Export Job In Progress")
-        waits = server.start_export(store, "s3://bucket/second")
-        endpoint.wait_for(waits, "Export Job Queued")
+        hostile.s3.put_object(Bucket="bucket", Key="in/p.ndjson", Body=lines(3))
+
+        def start():
+            if kind == "Export":
+                return server.start_export(store, "s3://bucket/out")
+            return server.start_import(store, "s3://bucket/in/", "s3://bucket/out")
+
+        hostile.ask("/_hold", {"path": f"FHIR_{kind.upper()}"})
+        runs = start()
+        endpoint.wait_for(runs, f"{kind} Job In Progress")
+        waits = start()
+        endpoint.wait_for(waits, f"{kind} Job Queued")
         hostile.ask("/_hold", {})
         for job, queued in ((runs, []), (waits, ["Queued"])):
-            endpoint.wait_for(job, "Export Job Completed")
-            assert endpoint.types(job) == [f"Export Job {s}" for s in ("Submitted", *queued, "In Progress", "Completed")]
+            endpoint.wait_for(job, f"{kind} Job Completed")
+            assert endpoint.types(job) == [f"{kind} Job {s}" for s in ("Submitted", *queued, "In Progress", "Completed")]
 
 
 def test_an_endpoint_that_stalls_holds_nothing_up_and_gets_all_in_their_order_later():

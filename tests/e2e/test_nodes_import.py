@@ -10,7 +10,7 @@ import postgres
 import s3_peer
 from fhirlake import FINAL, LONG, generate, patient, read_export, wait
 from test_nodes import Nodes, listed
-from test_nodes_ranges import caught, die_at_random, freeze, gone, in_hand, thaw
+from test_nodes_ranges import die_at_random, freeze, gone, in_hand, thaw
 from test_postgres_lost import locked
 
 pytestmark = pytest.mark.skipif(postgres.INSTALLED is None, reason=postgres.NOT_INSTALLED)

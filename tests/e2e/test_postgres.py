@@ -260,10 +260,13 @@ def listening(pg, database):
 def test_a_connection_that_listens_is_made_again(pg, database, tmp_path):
     with Server(tmp_path / "data", "--store", pg.uri(database)) as server:
         store = server.create_store()
-        pids = []
-        while len(pids) != 1:
-            pids = listening(pg, database)
-        pid, = pids
+        seen = []
+
+        def one():
+            seen[:] = listening(pg, database)
+            return len(seen)
+        wait(one, {1})
+        pid, = seen
         pg.sql(f"select pg_terminate_backend({pid})")
         wait(lambda: listening(pg, database) not in ([], [pid]), {True})
         assert server.fhir(store).put("Patient/a", {"resourceType": "Patient", "id": "a"}).status == 201

@@ -13,7 +13,7 @@ import shutil
 import pytest
 
 from bulk import kick
-from fhirlake import KEY, LONG, ROLE, Server, exact, wait_job, without_version
+from fhirlake import KEY, ROLE, Server, exact, wait_job, without_version
 from s3_peer import Peer
 
 SEED = os.environ.get("FHIRLAKE_SEED")

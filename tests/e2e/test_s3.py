@@ -202,15 +202,13 @@ def large_binary():
 
 @pytest.mark.parametrize("refuses", [False, True])
 def test_parts_over_tls_are_followed_by_their_checksum_or_signed_where_that_is_refused(over_tls, tmp_path, refuses):
-    roles = roles_file(tmp_path, {"arn": ROLE, "allow": ["s3://bucket/*"],
-                                  "credentials": {"accessKeyId": "a", "secretAccessKey": "b"}})
     line = large_binary()
     with Server(tmp_path / "data") as plain:
         store = plain.create_store()
         plain.put_object("s3://input/l/b.ndjson", line.encode() + b"\n")
         done = plain.import_all(store, "s3://input/l/", output_uri="s3://output/l")
         assert done["JobStatus"] == "COMPLETED", done
-    with Server(tmp_path / "data", "--s3-endpoint", over_tls.tls_url, "--roles", roles,
+    with Server(tmp_path / "data", *over_tls.options(tmp_path, over_tls.tls_url),
                 env={"SSL_CERT_FILE": over_tls.ca}) as server:
         over_tls.ask("/_script", [])
         if refuses:  # whatever comes: before the parts are the check of the place and the upload's begin, and a mark for other nodes
@@ -246,16 +244,11 @@ def test_an_export_over_tls_is_the_one_over_plain_http(peer, over_tls):
         proxy.stop()
 
 
-def on_hostile(hostile, tmp_path):
-    roles = roles_file(tmp_path, {"arn": ROLE, "allow": ["s3://bucket/*"],
-                                  "credentials": {"accessKeyId": "a", "secretAccessKey": "b"}})
-    return Server(tmp_path / "data", "--s3-endpoint", hostile.url, "--roles", roles)
-
-
 @pytest.mark.parametrize("kind", ["export", "import"])
-def test_a_stop_waits_for_no_peer_that_is_asked_before_a_job_exists(hostile, tmp_path, kind):
+def test_a_stop_waits_for_no_peer_that_is_asked_before_a_job_exists(over_tls, tmp_path, kind):
     """What is waited for longer than a minute ends the process by a signal."""
-    with on_hostile(hostile, tmp_path) as server:
+    hostile = over_tls
+    with Server(tmp_path / "data", *hostile.options(tmp_path, hostile.tls_url), env={"SSL_CERT_FILE": hostile.ca}) as server:
         store = server.create_store()
         hostile.ask("/_script", [{"do": "stall", "seconds": 600}] * 50)
         start = [server.start_export, store, "s3://bucket/x"] if kind == "export" else [

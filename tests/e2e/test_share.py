@@ -1,6 +1,7 @@
 """One caller who asks for much, beside others: everybody has a share, work without an end has one, and nobody is worked for who left."""
 import concurrent.futures
 import contextlib
+import http.client
 import json
 import re
 import threading
@@ -57,7 +58,7 @@ class Hogs:
         while not self.left.is_set():
             try:
                 self.answers.append(self.ask(self.caller))
-            except OSError:
+            except (OSError, http.client.HTTPException):
                 assert self.left.is_set(), "nobody else ends a request"
                 return
             if self.answers[-1].status == 429:
@@ -68,7 +69,7 @@ class Hogs:
         time.sleep(0.3)  # they are on their way
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *failed):
         time.sleep(1)
         self.left.set()
         before = self.worked_on()
@@ -76,6 +77,8 @@ class Hogs:
             self.caller.hang_up()
             time.sleep(0.05)
         self.pool.shutdown()
+        if failed[0]:
+            return
         for a in self.asking:
             a.result()
         # they were still being worked on when the others had their answers

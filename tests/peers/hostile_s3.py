@@ -28,6 +28,7 @@ Of all copies: POST /_copies takes {"status": 403, "code": "AccessDenied"}, as w
 have more bytes than they should, as their digest says, or {"seconds": 1}, so long they take, whether anybody waits for them or not; and GET /_copies says how many were "begun" since, and "ended".
 
 POST /_hold takes {"path": "x"}: requests whose path has it wait until another {"path": ..} or {} is told.
+Then they are done, also for those who have gone meanwhile.
 
 Requests with an X-Amz-Target are KMS's. Its keys are what POST /_kms gave last: {"name": "Enabled"}, or Disabled,
 PendingDeletion, Signing (a key of another kind), Denied, DescribeOnly (no data keys for anybody); "access": {"name": [access

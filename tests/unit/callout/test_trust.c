@@ -4,7 +4,6 @@
 #include "callout/callout.h"
 
 #include <arpa/inet.h>
-#include <fcntl.h>
 #include <netinet/in.h>
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
@@ -12,7 +11,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
-#include <sys/stat.h>
+#include <sys/inotify.h>
 #include <unistd.h>
 
 #define N_THREADS 4
@@ -122,18 +121,16 @@ static void put(const char *path, X509 *crt)
     assert_int_equal(rename(beside, path), 0);
 }
 
-/* The same number of other bytes, in a file that says nothing of it. */
-static void spoil_unseen(void)
+/* How often the file was opened since: inotify tells. */
+static unsigned n_opened(int watch)
 {
-    struct stat was;
-    char bytes[8192];
-    int fd = open(peer.file, O_WRONLY);
-    assert_true(fd >= 0 && fstat(fd, &was) == 0 && was.st_size <= (off_t)sizeof bytes);
-    memset(bytes, 'x', sizeof bytes);
-    assert_int_equal(pwrite(fd, bytes, (size_t)was.st_size, 0), was.st_size);
-    const struct timespec times[2] = { was.st_atim, was.st_mtim };
-    assert_int_equal(futimens(fd, times), 0);
-    close(fd);
+    _Alignas(struct inotify_event) char events[8192];
+    unsigned n = 0;
+    const ssize_t len = read(watch, events, sizeof events);
+    for (ssize_t i = 0; i < len; n++)
+        i += (ssize_t)(sizeof(struct inotify_event) +
+                       ((const struct inotify_event *)(void *)(events + i))->len);
+    return n;
 }
 
 static size_t drop(char *p, size_t size, size_t n, void *ctx)
@@ -142,7 +139,7 @@ static size_t drop(char *p, size_t size, size_t n, void *ctx)
     return size * n;
 }
 
-static CURLcode ask_by(const char *file)
+static CURL *new_easy(const char *file)
 {
     CURL *easy = curl_easy_init();
     curl_easy_setopt(easy, CURLOPT_URL, peer.url);
@@ -150,6 +147,12 @@ static CURLcode ask_by(const char *file)
     curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, drop);
     callout_trust(easy, file);
+    return easy;
+}
+
+static CURLcode ask_by(const char *file)
+{
+    CURL *easy = new_easy(file);
     const CURLcode result = curl_easy_perform(easy);
     curl_easy_cleanup(easy);
     return result;
@@ -166,15 +169,32 @@ TEST(trust, is_read_once_and_again_when_its_file_is_another)
 {
     (void)state;
     put(peer.file, peer.own);
+    const int watch = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+    assert_true(watch >= 0 && inotify_add_watch(watch, peer.file, IN_OPEN) >= 0);
     assert_int_equal(ask(), CURLE_OK);
-    spoil_unseen();
-    /* a libcurl without OpenSSL reads it each time */
+    assert_int_equal(n_opened(watch), 1);
+    assert_int_equal(ask(), CURLE_OK);
+    assert_int_equal(ask(), CURLE_OK);
+    /* a libcurl without our OpenSSL reads it each time */
     if (strncmp(curl_version_info(CURLVERSION_NOW)->ssl_version, "OpenSSL/", 8) == 0)
-        assert_int_equal(ask(), CURLE_OK);
+        assert_int_equal(n_opened(watch), 0);
+    close(watch);
     put(peer.file, peer.other);
     assert_int_equal(ask(), CURLE_PEER_FAILED_VERIFICATION);
     put(peer.file, peer.own);
     assert_int_equal(ask(), CURLE_OK);
+}
+
+/* Its connection is closed between, and TLS could go on with its session, unverified. */
+TEST(trust, that_was_taken_away_is_none_for_who_was_met_before_either)
+{
+    (void)state;
+    CURL *easy = new_easy(peer.file);
+    put(peer.file, peer.own);
+    assert_int_equal(curl_easy_perform(easy), CURLE_OK);
+    put(peer.file, peer.other);
+    assert_int_equal(curl_easy_perform(easy), CURLE_PEER_FAILED_VERIFICATION);
+    curl_easy_cleanup(easy);
 }
 
 TEST(trust, of_a_file_that_cannot_be_read_is_none)
@@ -226,6 +246,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(trust, is_read_once_and_again_when_its_file_is_another),
+        T(trust, that_was_taken_away_is_none_for_who_was_met_before_either),
         T(trust, of_a_file_that_cannot_be_read_is_none),
         T(trust, is_the_systems_where_no_file_is_named),
         T(trust, is_one_of_threads_side_by_side_while_its_file_is_replaced),

@@ -165,8 +165,9 @@ static struct seen look_on(struct store *writer, struct store *reader, bool load
     wait_until_held();
     s.t = last_of(reader).t;
     s.before = n_as_of(reader, s.t);
-    assert_false(is_there(reader, load ? "p1" : "one"));
+    const bool early = is_there(reader, load ? "p1" : "one");
     pg_wait_for_no_standby(uri);
+    assert_false(early);
     assert_int_equal(pthread_join(w.thread, NULL), 0);
     assert_int_equal(w.rc, ERR_OK);
     /* the reader may keep in memory what it has seen of a commit */
