@@ -8,6 +8,11 @@ from fhirlake import LONG, Server, generate, patient
 jitter.begin()
 
 
+def pytest_terminal_summary(terminalreporter):
+    if jitter.KIND:
+        terminalreporter.write_line(f"with FHIRLAKE_JITTER={jitter.KIND}")
+
+
 def pytest_collection_modifyitems(items):
     for item in items:
         if item.get_closest_marker("long") and not LONG:

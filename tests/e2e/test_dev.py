@@ -410,3 +410,17 @@ def test_groups_have_each_file_once_and_those_on_a_database_leave_out_what_says_
     assert len(there) == len(set(there)) and "tests/e2e/test_rest.py" in there
     for name in suite.keys() - set(there):
         assert re.search(r"^pytestmark = .*mark\.(files|once)", suite[name], re.M), name
+
+
+def test_a_suite_that_does_not_begin_is_one_failure_that_says_where_to_look():
+    done = call('PYTHON=false FAILURES=$(mktemp)\noutside build/fhirlake\necho "$PASSED $FAILED $SKIPPED"\ncat "$FAILURES"; rm "$FAILURES"')
+    assert "0 1 0" in done.stdout.splitlines(), done.stdout
+    assert "pytest has not begun (1): why is told above" in done.stdout + done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_name_that_no_test_has_is_an_error():
+    done = call("""
+install_packages() { :; }; setup_python() { :; }; setup_readers() { :; }; try_fhir_data() { :; }; try_oidc() { :; }; try_browser() { :; }
+build_default() { :; }; outside() { :; }
+cmd_test e2e/test_dev -k nothing_is_called_that""")
+    assert done.returncode != 0 and "no test has a name like that (-k nothing_is_called_that)" in done.stderr, (done.stdout, done.stderr)
