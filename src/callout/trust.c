@@ -113,7 +113,8 @@ static X509_STORE *read_store(const char *file)
 static void refresh_locked(struct trust *t)
 {
     struct stat of = { 0 }, folder = { 0 };
-    const bool there = stat(t->file, &of) == 0;
+    /* a pipe has no end that anybody could wait for */
+    const bool there = stat(t->file, &of) == 0 && S_ISREG(of.st_mode);
     if (built_in_folder && stat(built_in_folder, &folder) != 0)
         folder = (struct stat){ 0 };
     const uint64_t now_us = clock_mono_us();

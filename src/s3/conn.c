@@ -16,6 +16,8 @@
 #define CONN_SLICE_MAX 400u    /* while none do; as late can a cancel be seen */
 #define LINGER_TURN_MS 1000u   /* the longest turn after a cancel */
 #define UPLOAD_BUFFER  262144L /* bytes, of a large body: stays in the processor's cache */
+#define STREAM_BUFFER  262144L /* of an answer that is read piece by piece */
+#define ANSWER_BUFFER  16384L
 
 static size_t on_send(char *dst, size_t size, size_t n, void *ctx)
 {
@@ -144,11 +146,28 @@ static void set_method(struct s3_conn *conn, const struct s3_wire *w)
     }
 }
 
+/* The handle without an option but that of its buffer. A transfer that ended before it had a
+ * connection, since its host or its proxy has no address, leaves its buffer in the handle; then
+ * libcurl (7.88) takes no size, and the handle has to go. Connections are the multi handle's. */
+static void make_anew(struct s3_conn *conn, long buffer)
+{
+    curl_easy_reset(conn->easy);
+    if (curl_easy_setopt(conn->easy, CURLOPT_BUFFERSIZE, buffer) == CURLE_OK)
+        return;
+    enter(conn);
+    curl_easy_cleanup(conn->easy);
+    callout_leave(conn->callout);
+    conn->easy = curl_easy_init();
+    if (conn->easy == NULL)
+        abort();
+    SET(CURLOPT_BUFFERSIZE, buffer);
+}
+
 void s3_conn_start(struct s3_conn *conn, const struct s3_wire *w)
 {
     const struct s3_client *client = conn->client;
     s3_conn_stop(conn);
-    curl_easy_reset(conn->easy);
+    make_anew(conn, w->stream ? STREAM_BUFFER : ANSWER_BUFFER);
     s3_conn_forget(conn);
     buf_clear(&conn->answer);
     conn->answer.max = w->max_answer;
@@ -187,7 +206,6 @@ void s3_conn_start(struct s3_conn *conn, const struct s3_wire *w)
         SET(CURLOPT_TIMEOUT_MS, (long)w->most_ms);
     SET(CURLOPT_WRITEFUNCTION, on_receive);
     SET(CURLOPT_WRITEDATA, conn);
-    SET(CURLOPT_BUFFERSIZE, w->stream ? 262144L : 16384L);
     callout_trust(conn->easy, client->ca_file);
     if (client->loopback)
         SET(CURLOPT_NOPROXY, "*");

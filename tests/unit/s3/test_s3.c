@@ -871,6 +871,24 @@ TEST(s3, nobody_listening_is_a_peer_that_failed)
     FAILS(ERR_PEER, s3_object_put(c, &small, e));
 }
 
+/* As when names are not resolved for a while: each attempt ends before it has a connection. */
+TEST(s3, a_host_that_has_no_address_is_a_peer_that_failed)
+{
+    static const char *const proxies[] = { "http://[::1", "http://a:99999", "foo://a" };
+    for (size_t i = 0; i < sizeof proxies / sizeof *proxies; i++) {
+        struct s3_client *c = NULL;
+        struct s3_endpoint ep = { .url = SV_LIT("https://192.0.2.1:1"),
+                                  .region = SV_LIT("us-east-1"),
+                                  .max_attempts = 3 };
+        (void)setenv("https_proxy", proxies[i], 1);
+        OK(s3_client_new(&ep, give, &plain, NULL, &c, e));
+        for (int n = 0; n < 2; n++)
+            FAILS(ERR_PEER, s3_object_put(c, &small, e));
+        s3_client_free(c);
+        (void)unsetenv("https_proxy");
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -881,6 +899,7 @@ int main(void)
         T(s3, buckets_are_addressed_by_host_or_by_path),
         T(s3, endpoints_without_region_or_form_are_refused),
         T(s3, nobody_listening_is_a_peer_that_failed),
+        T(s3, a_host_that_has_no_address_is_a_peer_that_failed),
         T(hostile, failures_that_pass_are_tried_again),
         T(hostile, attempts_end),
         T(hostile, refusals_are_final),
