@@ -34,7 +34,7 @@ struct fetcher *__real_fetcher_new(sv url, unsigned timeout_ms);
 struct fetcher *__wrap_fetcher_new(sv url, unsigned timeout_ms);
 struct fetcher *__wrap_fetcher_new(sv url, unsigned timeout_ms)
 {
-    return __real_fetcher_new(url, times_count ? timeout_ms : 3600000);
+    return __real_fetcher_new(url, times_count ? timeout_ms : NEVER_MS);
 }
 
 static void put(const char *name, const char *text)

@@ -51,9 +51,10 @@ static void fx_open(struct fx *f)
     OK(records_open(NULL, &f->records, e));
 }
 
-static void fx_engine(struct fx *f, unsigned n_workers, size_t object_bytes, size_t chunk_bytes)
+/* What an engine over all of that has, for who wants some of it otherwise. */
+static struct job_engine_config fx_config(const struct fx *f, unsigned n_workers)
 {
-    struct job_engine_config cfg = {
+    return (struct job_engine_config){
         .kinds = { [JOB_EXPORT] = &export_ops, [JOB_IMPORT] = &import_ops },
         .records = f->records,
         .stores = f->stores,
@@ -62,10 +63,15 @@ static void fx_engine(struct fx *f, unsigned n_workers, size_t object_bytes, siz
         .served_dir = f->served,
         .served_ms = f->served_ms,
         .n_workers = n_workers,
-        .max_queued = 2,
-        .export_object_bytes = object_bytes,
-        .import_chunk_bytes = chunk_bytes
+        .max_queued = 2
     };
+}
+
+static void fx_engine(struct fx *f, unsigned n_workers, size_t object_bytes, size_t chunk_bytes)
+{
+    struct job_engine_config cfg = fx_config(f, n_workers);
+    cfg.export_object_bytes = object_bytes;
+    cfg.import_chunk_bytes = chunk_bytes;
     OK(job_engine_start(&cfg, &f->engine, e));
 }
 

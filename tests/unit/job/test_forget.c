@@ -259,16 +259,8 @@ TEST(forget, whoever_comes_in_during_the_deletion_is_forgotten_or_refused)
     struct fx f;
     begin(&f);
     fx_engine_stop(&f);
-    struct job_engine_config cfg = {
-        .kinds = { [JOB_EXPORT] = &export_ops, [JOB_IMPORT] = &import_ops },
-        .records = f.records,
-        .stores = f.stores,
-        .world = f.world,
-        .spool_dir = f.spool,
-        .served_dir = f.served,
-        .n_workers = 2,
-        .max_queued = 10000
-    };
+    struct job_engine_config cfg = fx_config(&f, 2);
+    cfg.max_queued = 10000;
     OK(job_engine_start(&cfg, &f.engine, e));
     struct late l = { .f = &f };
     pthread_t t[8];

@@ -14,20 +14,11 @@ static uint64_t min_free;
 
 static void engine(struct fx *f)
 {
-    struct job_engine_config cfg = {
-        .kinds = { [JOB_EXPORT] = &export_ops, [JOB_IMPORT] = &import_ops },
-        .records = f->records,
-        .stores = f->stores,
-        .world = f->world,
-        .spool_dir = f->spool,
-        .served_dir = f->served,
-        .served_ms = f->served_ms,
-        .served_limits = limits,
-        .min_free_bytes = min_free,
-        .n_workers = 2,
-        .max_queued = 100,
-        .export_object_bytes = 64 << 10
-    };
+    struct job_engine_config cfg = fx_config(f, 2);
+    cfg.served_limits = limits;
+    cfg.min_free_bytes = min_free;
+    cfg.max_queued = 100;
+    cfg.export_object_bytes = 64 << 10;
     OK(job_engine_start(&cfg, &f->engine, e));
 }
 

@@ -50,16 +50,8 @@ TEST(submit, a_token_gives_the_first_job_and_a_full_queue_refuses)
     /* the first one runs as long as anybody asks */
     struct job_kind_ops ops = export_ops;
     ops.run = run_until_it_is_stopped;
-    const struct job_engine_config cfg = {
-        .kinds = { [JOB_EXPORT] = &ops, [JOB_IMPORT] = &import_ops },
-        .records = f.records,
-        .stores = f.stores,
-        .world = f.world,
-        .spool_dir = f.spool,
-        .served_dir = f.served,
-        .n_workers = 1,
-        .max_queued = 2
-    };
+    struct job_engine_config cfg = fx_config(&f, 1);
+    cfg.kinds[JOB_EXPORT] = &ops;
     OK(job_engine_start(&cfg, &f.engine, e));
     struct job_request q = fx_request(JOB_EXPORT, "", "s3://out/p");
     struct job first, again, other;

@@ -21,8 +21,6 @@ static err_code give(void *ctx, sv refused, struct arena *a, struct s3_credentia
     return ERR_OK;
 }
 
-#define NEVER_MS 3600000u /* a call that is given up is another answer, however busy a machine is */
-
 static struct kms *kms_at(const char *url, unsigned attempts, unsigned timeout_ms,
                           unsigned total_ms)
 {

@@ -378,8 +378,6 @@ TEST(moto, a_role_that_trusts_another_is_refused)
 }
 
 /* ---- the hostile peer ---- */
-/* A call that is given up counts as one more: none is, however busy a machine is. */
-#define NEVER_MS 3600000u
 
 static struct keys plain = { { { "AKID", 4 }, { "secret", 6 }, { NULL, 0 }, 0 }, 0, 0 };
 

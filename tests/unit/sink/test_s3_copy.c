@@ -97,8 +97,6 @@ static void room_at(struct room *r, const char *url, unsigned timeout_ms)
     OK(sink_delete(r->sink, SV_LIT("new/x"), e));
 }
 
-#define NEVER_MS 3600000u /* what is given up is another refusal, however busy a machine is */
-
 static void bad_room(struct room *r)
 {
     room_at(r, bad_url, NEVER_MS);

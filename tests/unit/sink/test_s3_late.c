@@ -18,9 +18,10 @@ static struct sink_world *world(const char *url)
 {
     char roles[] = TEST_TMP "/fhirlake-roles-XXXXXX";
     struct sink_world *w = NULL;
-    struct s3_endpoint ep = {
-        .url = sv_from(url), .region = SV_LIT("us-east-1"), .max_attempts = 3, .timeout_ms = 3600000
-    };
+    struct s3_endpoint ep = { .url = sv_from(url),
+                              .region = SV_LIT("us-east-1"),
+                              .max_attempts = 3,
+                              .timeout_ms = NEVER_MS };
     struct sink_config cfg = { .s3 = &ep, .roles_file = roles };
     sv text = SV_LIT("{\"roles\":[{\"arn\":\"" ROLE "\",\"allow\":[\"s3://late/*\"],"
                      "\"credentials\":{\"accessKeyId\":\"AKID\",\"secretAccessKey\":\"s\"}}]}");

@@ -26,9 +26,6 @@ static char bad_url[64];
             skip(); \
     } while (0)
 
-/* A call that is given up counts as one more: none is, however busy a machine is. */
-#define NEVER_MS 3600000u
-
 static struct sink_world *world(const char *url, struct s3_credentials own, const char *roles,
                                 bool sts)
 {
